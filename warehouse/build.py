@@ -1,0 +1,201 @@
+"""dbt in this process, and whether there is anything to build."""
+
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg.errors import UndefinedTable
+
+from warehouse.db import Warehouse, connection_parts, state_folder
+from warehouse.errors import MiranteError
+from warehouse.settings import PROJECT_ROOT, Settings
+
+if TYPE_CHECKING:
+    from dbt.cli.main import dbtRunner
+
+log = logging.getLogger(__name__)
+
+# Everything that depends on the scores: what a new score touches.
+AFTER_ENRICHMENT = "stg_ai__conversation_scores+"
+PROJECT_FILES = ("dbt_project.yml", "models/**/*", "macros/**/*", "seeds/**/*", "tests/dbt/**/*")
+# Two builds at once would drop each other's tables.
+LOCK_KEY = 0x4D495242
+
+INPUTS = """
+select
+    (select max(id)::text from app.sync_runs where status = 'succeeded' and rows_changed > 0),
+    (select md5(string_agg(t::text, '|' order by id)) from app.tenants as t),
+    (select md5(string_agg(t::text, '|' order by account_id)) from app.tenant_accounts as t),
+    (select md5(string_agg(t::text, '|' order by inbox_id)) from app.tenant_inboxes as t),
+    (select md5(string_agg(t::text, '|' order by tenant_id, id)) from app.funnel_rules as t),
+    (select count(*)::text || max(erased_at)::text from app.erased_rows),
+    (select count(*)::text || max(scored_at)::text from ai.conversation_scores),
+    (select count(*)::text from pg_tables where schemaname = 'marts')
+"""
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What one dbt build did; `skipped` when its inputs were those of the last one."""
+
+    models: int
+    tests: int
+    warnings: tuple[str, ...]
+    skipped: bool = False
+
+
+def dbt_environment(settings: Settings, warehouse: Warehouse) -> dict[str, str]:
+    """The variables that profiles.yml.example asks for. dbt scrubs DBT_ENV_SECRET_* from logs."""
+    parts = connection_parts(warehouse.dsn("owner"))
+    return {
+        "MIRANTE_DBT_HOST": parts["host"],
+        "MIRANTE_DBT_PORT": parts.get("port", "5432"),
+        "MIRANTE_DBT_DBNAME": parts["dbname"],
+        "MIRANTE_DBT_USER": parts["user"],
+        "MIRANTE_DBT_THREADS": str(settings.dbt_threads),
+        "DBT_ENV_SECRET_MIRANTE_PASSWORD": parts["password"],
+    }
+
+
+def build(
+    settings: Settings,
+    warehouse: Warehouse,
+    *,
+    select: str | None = None,
+    full_refresh: bool = False,
+    only_if_changed: bool = False,
+) -> BuildReport:
+    """Run `dbt build` (data tests included, unit tests not) and raise the data version.
+
+    A mart that fails leaves its previous version readable. Raises MiranteError naming the nodes
+    that failed, or the process that is building already.
+    """
+    owner = warehouse.dsn("owner")
+    with psycopg.connect(owner, autocommit=True) as connection, _lock(connection):
+        # Builds that a killed process left behind.
+        connection.execute(
+            "update app.builds set status = 'failed', finished_at = now(), error = 'interrupted'"
+            " where status = 'running'"
+        )
+        _check_extracted(connection)
+        inputs = _inputs_sha256(connection)
+        if (
+            only_if_changed
+            and connection.execute(
+                "select 1 from app.builds where id = (select max(id) from app.builds)"
+                " and status = 'succeeded' and inputs_sha256 = %s",
+                [inputs],
+            ).fetchone()
+        ):
+            return BuildReport(0, 0, (), skipped=True)
+        (build_id,) = connection.execute(
+            "insert into app.builds (inputs_sha256) values (%s) returning id", [inputs]
+        ).fetchone() or (0,)
+        try:
+            report = _run_dbt(settings, warehouse, select, full_refresh)
+        except BaseException as error:
+            connection.execute(
+                "update app.builds set status = 'failed', finished_at = now(), error = %s"
+                " where id = %s",
+                [str(error) or type(error).__name__, build_id],
+            )
+            raise
+        # The first build makes the marts that the fingerprint counts.
+        connection.execute(
+            "update app.builds set status = 'succeeded', finished_at = now(), inputs_sha256 = %s"
+            " where id = %s",
+            [_inputs_sha256(connection), build_id],
+        )
+        connection.execute("select nextval('app.data_version')")
+    return report
+
+
+@contextmanager
+def _lock(connection: psycopg.Connection) -> Iterator[None]:
+    taken = connection.execute("select pg_try_advisory_lock(%s)", [LOCK_KEY]).fetchone()
+    if taken != (True,):
+        raise MiranteError(
+            "a build is running already: wait for it, see `select * from app.builds`"
+        )
+    yield
+
+
+def _check_extracted(connection: psycopg.Connection) -> None:
+    try:
+        connection.execute("select 1 from raw_chatwoot.conversations limit 1")
+    except UndefinedTable:
+        raise MiranteError("nothing was extracted yet: run `mirante extract` first") from None
+
+
+def _inputs_sha256(connection: psycopg.Connection) -> str:
+    digest = hashlib.sha256(repr(connection.execute(INPUTS).fetchone()).encode())
+    for pattern in PROJECT_FILES:
+        for path in sorted(PROJECT_ROOT.glob(pattern)):
+            if path.is_file():
+                digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _run_dbt(
+    settings: Settings, warehouse: Warehouse, select: str | None, full_refresh: bool
+) -> BuildReport:
+    folder = state_folder(settings, "dbt")
+    profile = (PROJECT_ROOT / "profiles.yml.example").read_text()
+    (folder / "profiles.yml").write_text(profile)
+    os.environ.update(dbt_environment(settings, warehouse))
+    # No dbt.log: failing rows could carry message text.
+    arguments = [
+        "build", "--exclude-resource-type", "unit_test",
+        "--project-dir", str(PROJECT_ROOT), "--profiles-dir", str(folder),
+        "--target-path", str(folder / "target"), "--log-path", str(folder / "logs"),
+        "--quiet", "--log-level", "none", "--log-level-file", "none",
+    ]  # fmt: skip
+    if select:
+        arguments += ["--select", select]
+    if full_refresh:
+        arguments += ["--full-refresh"]
+    outcome = _runner().invoke(arguments)
+    if outcome.exception is not None:
+        raise MiranteError(f"dbt: {_one_line(str(outcome.exception))}")
+    results: Any = outcome.result
+    return _report(results.results)
+
+
+def _runner() -> "dbtRunner":
+    from dbt.cli.main import dbtRunner  # 3 s of imports: only where a build is due
+
+    return dbtRunner()
+
+
+def _report(results: Sequence[Any]) -> BuildReport:
+    failed, warnings, models, tests = [], [], 0, 0
+    for result in results:
+        node, status = result.node, str(result.status)
+        line = f"{node.name}: {_one_line(result.message or status)}"
+        if node.resource_type == "model":
+            models += status == "success"
+        else:
+            tests += status in ("pass", "success")
+        if status in ("error", "fail", "runtime error"):
+            failed.append(line)
+        elif status == "warn":
+            warnings.append(line)
+    if failed:
+        raise MiranteError(
+            f"dbt build: {len(failed)} failed, their marts keep the previous numbers: "
+            + "; ".join(failed[:5])
+        )
+    return BuildReport(models, tests, tuple(warnings))
+
+
+def _one_line(message: str) -> str:
+    """The error itself without PostgreSQL's quoted values, which may be somebody's message."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    text = lines[1] if len(lines) > 1 and lines[0].startswith("Database Error") else lines[0]
+    return re.sub(r': ".*"', ': "…"', text)

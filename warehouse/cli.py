@@ -1,0 +1,372 @@
+"""`mirante`: the command line. The one place that imports every package."""
+
+import logging
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, NoReturn
+
+import psycopg
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from warehouse import tenants as tenancy
+from warehouse import users as people
+from warehouse.db import Warehouse, fetch_all, open_warehouse, source_dsn
+from warehouse.errors import MiranteError, UsageError
+from warehouse.settings import Settings, is_interactive, load_settings
+
+app = typer.Typer(
+    help="Mirante: every client's Chatwoot conversations as numbers, and nobody else's.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+tenant_app = typer.Typer(help="Client businesses and the inboxes they own.", no_args_is_help=True)
+user_app = typer.Typer(help="People who open the dashboard.", no_args_is_help=True)
+app.add_typer(tenant_app, name="tenant")
+app.add_typer(user_app, name="user")
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+TenantOption = Annotated[str | None, typer.Option("--tenant", metavar="SLUG", show_default=False)]
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line: exit status 0, 1 on a failed run, 2 on bad usage or settings."""
+    logging.basicConfig(level=os.environ.get("MIRANTE_LOG_LEVEL", "WARNING").upper(),
+                        format="%(levelname)s %(name)s: %(message)s")  # fmt: skip
+    # A polite kill unwinds like Ctrl-C, so the embedded server is stopped too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        # Not standalone: usage errors are one line here too, not a panel.
+        status = app(arguments, prog_name="mirante", standalone_mode=False)
+    except typer.exceptions.TyperException as error:
+        message = error.format_message().strip().replace("\n", " ")
+        if not message:  # no arguments: the help was printed
+            sys.exit(error.exit_code)
+        context = getattr(error, "ctx", None)
+        _fail(f"{message} See `{context.command_path if context else 'mirante'} --help`.", 2)
+    except typer.Abort:
+        _fail("interrupted", 130)
+    except MiranteError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted; the next run goes on from here", 130)
+    except (psycopg.Error, OSError) as error:
+        if logging.getLogger().isEnabledFor(logging.DEBUG):
+            raise
+        _fail(str(error).strip().splitlines()[0] if str(error) else type(error).__name__, 1)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    print(f"mirante: {message}", file=sys.stderr)  # noqa: T201  # one line, never wrapped
+    sys.exit(status)
+
+
+@contextmanager
+def _opened() -> Iterator[tuple[Settings, Warehouse]]:
+    settings = load_settings()
+    with open_warehouse(settings) as warehouse:
+        yield settings, warehouse
+
+
+@contextmanager
+def _migrated() -> Iterator[tuple[Settings, Warehouse]]:
+    """The warehouse of commands that need `migrate` to have run."""
+    with _opened() as (settings, warehouse):
+        try:
+            psycopg.connect(warehouse.dsn("owner")).close()
+            fetch_all(warehouse.dsn("owner"), "select 1 from app.tenants limit 1")
+        except (psycopg.OperationalError, psycopg.errors.UndefinedTable):
+            raise MiranteError(
+                f"the warehouse {warehouse!r} is not set up: run `mirante migrate` first"
+            ) from None
+        yield settings, warehouse
+
+
+@contextmanager
+def _timed(what: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    err.print(f"{what} in {time.perf_counter() - started:.1f} s")
+
+
+@app.command()
+def migrate() -> None:
+    """Create or update roles, schemas and tables. A second run changes nothing."""
+    from warehouse.migrate import migrate as run_migrate
+
+    with _opened() as (settings, warehouse), _timed(f"{warehouse!r} is up to date"):
+        run_migrate(warehouse)
+    err.print(
+        f"passwords of its roles: {settings.home / 'credentials.json'} (only you can read it)"
+    )
+
+
+@app.command()
+def demo(
+    no_serve: Annotated[bool, typer.Option("--no-serve", help="End after the table.")] = False,
+    conversations: Annotated[
+        int | None,
+        typer.Option(min=300, help="Size of the sample, when it is made.", show_default="4000"),
+    ] = None,
+) -> None:
+    """The whole path on sample data: Chatwoot, warehouse, KPIs, dashboard.
+
+    Example: mirante demo --conversations 20000
+    """
+    from warehouse.demo import run_demo
+
+    run_demo(load_settings(), out, conversations=conversations, serve=not no_serve)
+
+
+@app.command()
+def extract(
+    full: Annotated[bool, typer.Option("--full", help="Read every row again.")] = False,
+) -> None:
+    """Load what changed in Chatwoot into raw_chatwoot.
+
+    Example: MIRANTE_CHATWOOT_DSN=postgresql://reader:…@10.0.0.5/chatwoot mirante extract
+    """
+    with _migrated() as (settings, warehouse):
+        _extract(settings, warehouse, full=full)
+
+
+def _extract(settings: Settings, warehouse: Warehouse, *, full: bool = False) -> None:
+    from extract.pipeline import run_extract
+
+    source = source_dsn(settings, warehouse)
+    with _timed("extract"), err.status("reading Chatwoot …") as status:
+        runs = run_extract(
+            source,
+            warehouse.dsn("owner"),
+            settings.home,
+            full=full,
+            progress=lambda run: status.update(f"{run.table}: {run.rows_read:,} rows read"),
+        )
+    table = Table("table", "read", "inserted", "updated", "seconds", box=None)
+    for run in runs:
+        if run.rows_inserted or run.rows_updated or full:
+            table.add_row(
+                run.table, f"{run.rows_read:,}", f"{run.rows_inserted:,}",
+                f"{run.rows_updated:,}", f"{run.seconds:.1f}",
+            )  # fmt: skip
+    out.print(table if table.row_count else "nothing new in Chatwoot")
+
+
+@app.command()
+def build(
+    full_refresh: Annotated[bool, typer.Option("--full-refresh", help="Rebuild from raw.")] = False,
+) -> None:
+    """Run the dbt project: models and their data tests."""
+    with _migrated() as (settings, warehouse):
+        _build(settings, warehouse, full_refresh=full_refresh)
+
+
+def _build(
+    settings: Settings,
+    warehouse: Warehouse,
+    *,
+    select: str | None = None,
+    full_refresh: bool = False,
+    only_if_changed: bool = False,
+) -> None:
+    from warehouse.build import build as run_build
+
+    with _timed("build"), err.status("building models …"):
+        report = run_build(
+            settings, warehouse, select=select,
+            full_refresh=full_refresh, only_if_changed=only_if_changed,
+        )  # fmt: skip
+    for warning in report.warnings:
+        err.print(f"warning: {warning}", markup=False)
+    out.print(
+        "nothing to build: inputs are those of the last build" if report.skipped
+        else f"{report.models} models built, {report.tests} tests passed"
+    )  # fmt: skip
+
+
+@app.command()
+def enrich(tenant: TenantOption = None) -> None:
+    """Score the conversations that have no score yet (a placeholder rule for now).
+
+    Example: mirante enrich --tenant academia-corpo-em-foco
+    """
+    with _migrated() as (_, warehouse):
+        _enrich(warehouse, tenant)
+
+
+def _enrich(warehouse: Warehouse, tenant: str | None = None) -> int:
+    from ai_enrich.run import enrich as run_enrich
+
+    with _timed("enrich"), err.status("scoring …") as status:
+        report = run_enrich(
+            warehouse.dsn("owner"), tenant_slug=tenant,
+            progress=lambda scored: status.update(f"{scored:,} conversations scored"),
+        )  # fmt: skip
+    out.print(f"{report.scored:,} conversations scored by {report.provider}/{report.model}")
+    return report.scored
+
+
+@app.command()
+def run(
+    full: Annotated[bool, typer.Option("--full", help="Read every row again.")] = False,
+) -> None:
+    """Extract, build, enrich, build what follows. Nothing new costs seconds."""
+    from warehouse.build import AFTER_ENRICHMENT
+
+    with _migrated() as (settings, warehouse):
+        _extract(settings, warehouse, full=full)
+        _build(settings, warehouse, only_if_changed=True)
+        if _enrich(warehouse):
+            _build(settings, warehouse, select=AFTER_ENRICHMENT)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Default: MIRANTE_HOST or 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(help="Default: MIRANTE_PORT or 8501.")] = None,
+) -> None:
+    """Serve the dashboard until Ctrl-C.
+
+    Example: mirante serve --port 8600
+    """
+    from warehouse.demo import serve_dashboard
+
+    with _migrated() as (settings, warehouse):
+        given = {"host": host, "port": port}
+        serve_dashboard(
+            settings.model_copy(update={k: v for k, v in given.items() if v is not None}),
+            warehouse, out,
+        )  # fmt: skip
+
+
+@app.command()
+def env() -> None:
+    """Print what plain dbt needs: eval "$(mirante env)", then dbt build.
+
+    With the embedded server, keep `mirante serve` running meanwhile.
+    """
+    from warehouse.build import dbt_environment
+
+    with _migrated() as (settings, warehouse):
+        for name, value in dbt_environment(settings, warehouse).items():
+            out.print(f"export {name}={shlex.quote(value)}", markup=False, soft_wrap=True)
+
+
+@tenant_app.command("add")
+def tenant_add(
+    slug: Annotated[str, typer.Option(help="Short name: letters, digits, hyphens.")],
+    name: Annotated[str, typer.Option(help="Name that its people see.")],
+    segment: Annotated[str, typer.Option(help="|".join(tenancy.SEGMENTS))],
+    timezone: Annotated[str, typer.Option(help="IANA time zone.")] = "America/Sao_Paulo",
+    currency: Annotated[str, typer.Option(help="ISO code.")] = "BRL",
+    account: Annotated[
+        list[int] | None, typer.Option(help="A Chatwoot account it owns whole; repeatable.")
+    ] = None,
+    inbox: Annotated[
+        list[int] | None, typer.Option(help="A Chatwoot inbox it owns; repeatable.")
+    ] = None,
+) -> None:
+    """Add a client and what it owns; works before the first extract.
+
+    Example: mirante tenant add --slug corpo --name "Academia Corpo" --segment gym --inbox 4
+    """
+    with _migrated() as (_, warehouse):
+        tenant_id = tenancy.add_tenant(
+            warehouse.dsn("owner"), slug=slug, name=name, segment=segment, timezone=timezone,
+            currency=currency, account_ids=account or [], inbox_ids=inbox or [],
+        )  # fmt: skip
+    out.print(f"tenant {slug} added (id {tenant_id}); its numbers come with the next build")
+    if not account and not inbox:
+        err.print("it owns no inbox yet, so it will see nothing: give --inbox or --account")
+
+
+@tenant_app.command("list")
+def tenant_list() -> None:
+    """List clients and what they own."""
+    with _migrated() as (_, warehouse):
+        tenants = tenancy.list_tenants(warehouse.dsn("owner"))
+    table = Table("id", "slug", "name", "segment", "time zone", "status", "accounts", "inboxes",
+                  box=None)  # fmt: skip
+    for tenant in tenants:
+        table.add_row(
+            str(tenant.id), tenant.slug, tenant.name, tenant.segment, tenant.timezone,
+            tenant.status, " ".join(map(str, tenant.account_ids)),
+            " ".join(map(str, tenant.inbox_ids)),
+        )  # fmt: skip
+    out.print(table if tenants else "no tenants yet: `mirante tenant add --help`")
+
+
+@user_app.command("add")
+def user_add(
+    email: Annotated[str, typer.Option(help="Log-in name.")],
+    role: Annotated[str, typer.Option(help="|".join(people.ROLES))],
+    tenant: TenantOption = None,
+) -> None:
+    """Add a person; the password comes from a prompt or MIRANTE_PASSWORD.
+
+    Example: mirante user add --email ana@corpo.com.br --role client --tenant corpo
+    """
+    password = _ask_password()
+    with _migrated() as (_, warehouse):
+        people.add_user(
+            warehouse.dsn("owner"), email=email, password=password, role=role, tenant_slug=tenant
+        )
+    out.print(f"user {email} added")
+
+
+@user_app.command("list")
+def user_list() -> None:
+    """List people, their role and client."""
+    with _migrated() as (_, warehouse):
+        rows = fetch_all(
+            warehouse.dsn("owner"),
+            "select users.email, users.role, coalesce(tenants.slug, '(all)'),"
+            " case when users.is_active then 'active' else 'disabled' end"
+            " from app.users as users left join app.tenants as tenants"
+            " on users.tenant_id = tenants.id order by 3, 1",
+        )
+    table = Table("e-mail", "role", "tenant", "status", box=None)
+    for row in rows:
+        table.add_row(*row)
+    out.print(table if rows else "no users yet: `mirante user add --help`")
+
+
+@user_app.command("disable")
+def user_disable(email: Annotated[str, typer.Option()]) -> None:
+    """Refuse a person from now on and end all its sessions."""
+    with _migrated() as (_, warehouse):
+        people.disable_user(warehouse.dsn("owner"), email)
+    out.print(f"user {email} disabled, its sessions ended")
+
+
+@user_app.command("reset")
+def user_reset(email: Annotated[str, typer.Option()]) -> None:
+    """Set a new password (a prompt or MIRANTE_PASSWORD) and end all sessions."""
+    password = _ask_password()
+    with _migrated() as (_, warehouse):
+        people.set_password(warehouse.dsn("owner"), email, password)
+    out.print(f"user {email} has a new password, its sessions ended")
+
+
+def _ask_password() -> str:
+    password = os.environ.get("MIRANTE_PASSWORD")
+    if password is None:
+        if not is_interactive():
+            raise UsageError("there is no terminal to ask for the password: set MIRANTE_PASSWORD")
+        password = str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
+    return password
+
+
+if __name__ == "__main__":
+    main()

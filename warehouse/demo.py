@@ -1,0 +1,300 @@
+"""`mirante demo`: the whole path on a sample Chatwoot, and the dashboard on top."""
+
+import json
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import sql
+from psycopg.errors import UndefinedTable
+from rich.console import Console
+from rich.table import Table
+
+from warehouse import users
+from warehouse.db import SAMPLE_DATABASE, SAMPLE_READER, Warehouse, fetch_all, open_warehouse
+from warehouse.embedded import write_private
+from warehouse.errors import UsageError
+from warehouse.migrate import migrate
+from warehouse.sample import SAMPLE_TENANTS, create_sample
+from warehouse.settings import Settings
+from warehouse.tenants import add_tenant, list_tenants
+
+log = logging.getLogger(__name__)
+
+DEFAULT_CONVERSATIONS = 4000
+
+# One row a tenant; the formulas are those of the KPI dictionary, read from the marts.
+KPIS = """
+with sums as (
+    select
+        tenant_id, sum(conversations) as conversations, sum(leads) as leads,
+        sum(visits) as visits, sum(conversions) as conversions, sum(replies) as replies,
+        sum(scored_conversations) as scored
+    from marts.agg_daily
+    group by tenant_id
+), medians as (
+    select
+        tenant_id,
+        percentile_cont(0.5) within group (order by first_reply_seconds) as first_reply_seconds,
+        count(*) filter (where is_waiting) as waiting
+    from marts.fct_conversations
+    group by tenant_id
+)
+select
+    tenants.name, tenants.slug, coalesce(sums.conversations, 0), coalesce(sums.leads, 0),
+    round(100.0 * sums.leads / nullif(sums.conversations, 0), 1), coalesce(sums.visits, 0),
+    coalesce(sums.conversions, 0), round(100.0 * sums.conversions / nullif(sums.leads, 0), 1),
+    medians.first_reply_seconds, coalesce(medians.waiting, 0)
+from marts.dim_tenants as tenants
+left join sums on tenants.tenant_id = sums.tenant_id
+left join medians on tenants.tenant_id = medians.tenant_id
+order by sums.conversations desc nulls last
+"""
+
+
+class Steps:
+    """Runs steps one by one, shows each while it runs, and remembers how long it took."""
+
+    def __init__(self, console: Console) -> None:
+        """Print to `console`."""
+        self.console = console
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time one step under `name`."""
+        started = time.perf_counter()
+        with self.console.status(f"{name} …"):
+            yield
+        self.seconds[name] = time.perf_counter() - started
+        self.console.print(f"  {name:<34}{self.seconds[name]:>6.1f} s")
+
+
+def run_demo(
+    settings: Settings, console: Console, *, conversations: int | None, serve: bool
+) -> None:
+    """Make what is missing, print each tenant's KPIs, then serve until Ctrl-C.
+
+    A second run reuses everything. Raises UsageError when settings point at real systems.
+    """
+    for name, value in {
+        "MIRANTE_WAREHOUSE_DSN": settings.warehouse_dsn,
+        "MIRANTE_CHATWOOT_DSN": settings.chatwoot_dsn,
+    }.items():
+        if value is not None:
+            raise UsageError(
+                f"{name} is set, and the demo works only on its own sample: unset it, "
+                "or use `mirante migrate` and `mirante run`"
+            )
+    steps = Steps(console)
+    steps.console.print("[bold]Mirante demo[/bold]")
+    with steps.step("embedded PostgreSQL"):
+        opened = open_warehouse(settings)
+        warehouse = opened.__enter__()
+    try:
+        _run_steps(settings, warehouse, steps, conversations)
+        _print_kpis(warehouse, console)
+        if serve:
+            _print_logins(settings, warehouse, console)
+            serve_dashboard(settings, warehouse, console)
+    finally:
+        with console.status("stopping …"):
+            opened.__exit__(None, None, None)
+
+
+def _run_steps(
+    settings: Settings, warehouse: Warehouse, steps: Steps, conversations: int | None
+) -> None:
+    from extract.pipeline import run_extract
+
+    from ai_enrich.run import enrich
+    from warehouse.build import AFTER_ENRICHMENT, build
+
+    with steps.step("sample Chatwoot"):
+        make_sample(warehouse, conversations)
+    with steps.step("roles, schemas, tenants, users"):
+        migrate(warehouse)
+        add_sample_tenants(warehouse)
+        add_sample_users(settings, warehouse)
+    with steps.step("extract (dlt)"):
+        run_extract(warehouse.sample_dsn, warehouse.dsn("owner"), settings.home)
+    with steps.step("build (dbt)"):
+        build(settings, warehouse, only_if_changed=True)
+    with steps.step("enrich (local placeholder rules)"):
+        scored = enrich(warehouse.dsn("owner")).scored
+    with steps.step("build what follows the scores"):
+        if scored:
+            build(settings, warehouse, select=AFTER_ENRICHMENT)
+
+
+def make_sample(warehouse: Warehouse, conversations: int | None = None) -> None:
+    """Create and fill the sample Chatwoot unless it is there, and its read-only log-in.
+
+    Raises UsageError when one of another size is there.
+    """
+    admin = warehouse.admin_dsn
+    sample_admin = warehouse.dsn("admin", SAMPLE_DATABASE)
+    there = fetch_all(admin, "select 1 from pg_database where datname = %s", [SAMPLE_DATABASE])
+    size = _sample_size(sample_admin) if there else None
+    if size is None:
+        with psycopg.connect(admin, autocommit=True) as connection:
+            # What a killed demo left: no rows of it were extracted yet.
+            connection.execute(
+                sql.SQL("drop database if exists {} with (force)").format(
+                    sql.Identifier(SAMPLE_DATABASE)
+                )
+            )
+            connection.execute(
+                sql.SQL("create database {}").format(sql.Identifier(SAMPLE_DATABASE))
+            )
+        create_sample(sample_admin, conversations=conversations or DEFAULT_CONVERSATIONS)
+    elif conversations is not None and conversations != size:
+        raise UsageError(
+            f"--conversations {conversations}: the demo here has {size}; "
+            "delete the .mirante folder to start another"
+        )
+    _make_reader(sample_admin, warehouse.passwords["sample_reader"])
+
+
+def _sample_size(dsn: str) -> int | None:
+    try:
+        rows = fetch_all(dsn, "select conversations from sample_truth.sample")
+    except UndefinedTable:
+        return None
+    return int(rows[0][0]) if rows else None
+
+
+def _make_reader(dsn: str, password: str) -> None:
+    """The log-in that docs/source-role.md describes for a real Chatwoot."""
+    from extract.tables import grant_statements
+
+    reader = sql.Identifier(SAMPLE_READER)
+    with psycopg.connect(dsn) as connection:
+        exists = connection.execute(
+            "select 1 from pg_roles where rolname = %s", [SAMPLE_READER]
+        ).fetchone()
+        connection.execute(
+            sql.SQL("{} role {} login nosuperuser password {}").format(
+                sql.SQL("alter" if exists else "create"), reader, sql.Literal(password)
+            )
+        )
+        database = sql.Identifier(SAMPLE_DATABASE)
+        connection.execute(sql.SQL("revoke all on database {} from public").format(database))
+        connection.execute(sql.SQL("grant connect on database {} to {}").format(database, reader))
+        for statement in grant_statements(SAMPLE_READER):
+            connection.execute(statement.encode())
+
+
+def add_sample_tenants(warehouse: Warehouse) -> dict[str, int]:
+    """Add the sample's tenants that are missing; return every id by slug."""
+    owner = warehouse.dsn("owner")
+    there = {tenant.slug for tenant in list_tenants(owner)}
+    for tenant in SAMPLE_TENANTS:
+        if tenant.slug not in there:
+            add_tenant(
+                owner, slug=tenant.slug, name=tenant.name, segment=tenant.segment,
+                timezone=tenant.timezone, account_ids=tenant.account_ids,
+                inbox_ids=tenant.inbox_ids,
+            )  # fmt: skip
+    return {tenant.slug: tenant.id for tenant in list_tenants(owner)}
+
+
+def add_sample_users(settings: Settings, warehouse: Warehouse) -> dict[str, tuple[str, str]]:
+    """One client log-in a tenant and the agency's, generated; (e-mail, password) by slug.
+
+    `demo-logins.json` (0600) remembers them; without it they get new passwords. The agency's
+    is under "".
+    """
+    owner = warehouse.dsn("owner")
+    path = settings.home / "demo-logins.json"
+    logins: dict[str, tuple[str, str]] = {}
+    if path.exists():
+        logins = {
+            slug: (email, word) for slug, (email, word) in json.loads(path.read_text()).items()
+        }
+    known = {row[0] for row in fetch_all(owner, "select email from app.users")}
+    for slug in [tenant.slug for tenant in SAMPLE_TENANTS] + [""]:
+        email = f"cliente@{slug}.example" if slug else "agencia@mirante.example"
+        if email in known and slug in logins:
+            continue
+        password = users.generate_password()
+        if email in known:
+            users.set_password(owner, email, password)
+        else:
+            users.add_user(
+                owner, email=email, password=password, tenant_slug=slug or None,
+                role="client" if slug else "super_admin",
+            )  # fmt: skip
+        logins[slug] = (email, password)
+        write_private(path, json.dumps(logins, indent=2))
+    return logins
+
+
+def _print_kpis(warehouse: Warehouse, console: Console) -> None:
+    table = Table(title="Six months of each tenant", title_justify="left")
+    table.add_column("tenant")
+    for heading in ("conversations", "leads", "lead rate", "visits", "CRM", "CRM rate",
+                    "median 1st reply", "waiting now"):  # fmt: skip
+        table.add_column(heading, justify="right")
+    for name, _, total, leads, lead_rate, visits, won, crm_rate, reply, waiting in fetch_all(
+        warehouse.dsn("super"), KPIS
+    ):
+        table.add_row(
+            name, f"{total:,}", f"{leads:,}", _percent(lead_rate), f"{visits:,}", f"{won:,}",
+            _percent(crm_rate), _duration(reply), f"{waiting:,}",
+        )  # fmt: skip
+    console.print(table)
+    console.print("AI scores: local placeholder rules, not a trained model yet.")
+
+
+def _percent(value: object) -> str:
+    return "–" if value is None else f"{value} %"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def _print_logins(settings: Settings, warehouse: Warehouse, console: Console) -> None:
+    table = Table(title="Log-ins of this demo", title_justify="left")
+    for heading in ("sees", "e-mail", "password"):
+        table.add_column(heading, no_wrap=True)
+    names = {tenant.slug: tenant.name for tenant in SAMPLE_TENANTS}
+    for slug, (email, password) in add_sample_users(settings, warehouse).items():
+        table.add_row(names.get(slug, "every client (agency)"), email, password)
+    console.print(table)
+
+
+def serve_dashboard(settings: Settings, warehouse: Warehouse, console: Console) -> None:
+    """Serve the dashboard on the first free port from the setting's on, until Ctrl-C."""
+    from dashboard.server import serve
+
+    port = free_port(settings.host, settings.port)
+    serve(
+        warehouse.dsn("app"), host=settings.host, port=port, brand_name=settings.brand_name,
+        cookie_secure=settings.cookie_secure,
+        ready=lambda address: console.print(
+            f"\nDashboard (Ctrl-C stops everything): [bold]{address}[/bold]"
+        ),
+    )  # fmt: skip
+
+
+def free_port(host: str, wanted: int) -> int:
+    """`wanted` if it is free, else the next free of the following 100, else any."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for port in [*range(wanted, min(wanted + 100, 65536)), 0] if wanted else [0]:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise UsageError(f"MIRANTE_HOST {host!r}: this machine cannot listen on it")
