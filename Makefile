@@ -1,0 +1,45 @@
+# make demo: the whole product on sample data.  make test: every test.  Nothing else is needed
+# beforehand but Python 3.11 or later and make.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test install lint soak bench lock clean
+.DEFAULT_GOAL := demo
+
+demo: install
+	$(BIN)/mirante demo
+
+test: install lint
+	$(BIN)/pytest -m "not soak"
+
+install: .venv/.installed
+
+# The lock names versions and hashes; whatever index pip is set up with serves them.
+.venv/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo 'Python 3.11 or later is needed: make PYTHON=python3.11 …'; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo 'installing into .venv (about 1 GB, once) …'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/sqlfluff lint --processes 2 --disable-progress-bar models macros tests/dbt
+
+soak: install
+	$(BIN)/pytest -m soak --timeout 7200
+
+bench: install
+	$(BIN)/python -m benchmarks.pipeline
+
+# Needs uv (pip install uv).
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --no-strip-extras --group dev pyproject.toml --output-file requirements.lock
+
+clean:
+	rm -rf .venv .mirante target logs

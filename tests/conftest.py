@@ -1,0 +1,101 @@
+"""A throw-away PostgreSQL from the wheel, the sample Chatwoot, and one whole pipeline a run."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from warehouse import demo
+from warehouse.db import SAMPLE_DATABASE, Warehouse, fetch_all, open_warehouse
+from warehouse.migrate import migrate
+from warehouse.sample import create_sample
+from warehouse.settings import PROJECT_ROOT, Settings
+
+# Fixed, so that a failure on one machine is a failure on every machine.
+SAMPLE_UNTIL = datetime(2026, 6, 30, 15, 0)
+SAMPLE_CONVERSATIONS = 4000
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The sample after extract, build, enrich, build."""
+
+    settings: Settings
+    warehouse: Warehouse
+    tenants: dict[str, int]
+    users: dict[str, tuple[str, str]]
+    super_admin: tuple[str, str]
+
+    def query(self, sql: str, *parameters: object, role: str = "owner") -> list[tuple]:
+        """Rows as `role`; owner and admin see every tenant."""
+        return fetch_all(self.warehouse.dsn(role), sql, list(parameters) or None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clean_environment() -> None:
+    """No setting of the developer's own shell reaches a test."""
+    for name in [name for name in os.environ if name.startswith("MIRANTE_")]:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings of an installation of its own, in a path with a space."""
+    home = tmp_path_factory.mktemp("um espaço") / ".mirante"
+    for folder in [home.parent, *home.parents]:  # the server's account passes through
+        if folder.is_relative_to(tmp_path_factory.getbasetemp().parent) and os.geteuid() == 0:
+            if folder.exists():
+                folder.chmod(folder.stat().st_mode | 0o011)
+    return Settings(_env_file=None, home=home)
+
+
+@pytest.fixture(scope="session")
+def warehouse(settings: Settings) -> Iterator[Warehouse]:
+    """The migrated warehouse on the embedded server, alive for the whole test run."""
+    with open_warehouse(settings) as warehouse:
+        migrate(warehouse)
+        yield warehouse
+
+
+@pytest.fixture(scope="session")
+def sample_admin_dsn(warehouse: Warehouse) -> str:
+    """The sample Chatwoot, as its administrator."""
+    dsn = warehouse.dsn("admin", SAMPLE_DATABASE)
+    with psycopg.connect(warehouse.admin_dsn, autocommit=True) as connection:
+        connection.execute(f"create database {SAMPLE_DATABASE}")
+    create_sample(dsn, conversations=SAMPLE_CONVERSATIONS, until=SAMPLE_UNTIL)
+    return dsn
+
+
+@pytest.fixture(scope="session")
+def sample_dsn(warehouse: Warehouse, sample_admin_dsn: str) -> str:
+    """The sample Chatwoot, as the read-only role of docs/source-role.md."""
+    demo.make_sample(warehouse)
+    return warehouse.sample_dsn
+
+
+@pytest.fixture(scope="session")
+def pipeline(settings: Settings, warehouse: Warehouse, sample_dsn: str) -> Pipeline:
+    """The whole path, once: what most tests read and none changes."""
+    from ai_enrich.run import enrich
+    from extract.pipeline import run_extract
+    from warehouse.build import AFTER_ENRICHMENT, build
+
+    tenants = demo.add_sample_tenants(warehouse)
+    users = demo.add_sample_users(settings, warehouse)
+    run_extract(sample_dsn, warehouse.dsn("owner"), settings.home)
+    build(settings, warehouse)
+    enrich(warehouse.dsn("owner"))
+    build(settings, warehouse, select=AFTER_ENRICHMENT)
+    super_admin = users.pop("")
+    return Pipeline(settings, warehouse, tenants, users, super_admin)
+
+
+@pytest.fixture(scope="session")
+def project_root() -> Path:
+    """The checkout."""
+    return PROJECT_ROOT
