@@ -1,0 +1,89 @@
+{# Who may read which rows of a mart. `printed` is the condition as PostgreSQL prints it back,
+   by which we see whether a policy is already as wanted. #}
+{% macro tenant_policies() %}
+    {{ return([
+        {
+            "name": "tenant_isolation",
+            "role": "mirante_app",
+            "condition": "tenant_id = (select nullif(current_setting('app.current_tenant_id', true), '')::int)",
+            "printed": "(tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::integer AS \"nullif\"))",
+        },
+        {
+            "name": "analyst_isolation",
+            "role": "mirante_analyst",
+            "condition": "tenant_id = any ((select app.login_tenants())::int[])",
+            "printed": "(tenant_id = ANY (( SELECT app.login_tenants() AS login_tenants)::integer[]))",
+        },
+        {
+            "name": "super_read",
+            "role": "mirante_super",
+            "condition": "true",
+            "printed": "true",
+        },
+    ]) }}
+{% endmacro %}
+
+
+{# One row for each policy that is missing, altered or not ours. #}
+{% macro tenant_policy_differences(relation) %}
+    with wanted (policy_name, reader, condition) as (
+
+        values
+        {%- for policy in tenant_policies() %}
+        ('{{ policy.name }}', '{{ policy.role }}', $printed${{ policy.printed }}$printed$)
+        {{- "," if not loop.last }}
+        {%- endfor %}
+
+    ),
+
+    present as (
+
+        select
+            policies.polname::text as policy_name,
+            policies.polroles::regrole[]::text as readers,
+            policies.polcmd = 'r' and policies.polpermissive as is_permissive_select,
+            pg_get_expr(policies.polqual, policies.polrelid) as condition
+        from pg_policy as policies
+        where policies.polrelid = '{{ relation }}'::regclass
+
+    )
+
+    select
+        coalesce(wanted.policy_name, present.policy_name) as policy_name,
+        wanted.policy_name is not null as is_wanted,
+        present.policy_name is not null as is_present
+    from wanted
+    full join present on wanted.policy_name = present.policy_name
+    where (
+        present.is_permissive_select
+        and present.readers = '{' || wanted.reader || '}'
+        and present.condition = wanted.condition
+    ) is not true
+{% endmacro %}
+
+
+{# Post-hook of everything in marts/. Issues nothing where all is as wanted: dropping and creating
+   a policy would wait behind the slowest reader. ENABLE, not FORCE: under FORCE the owner's own
+   tests would see no rows and pass. #}
+{% macro enable_tenant_rls() %}
+    {%- if execute %}
+    {%- set differences = {} %}
+    {%- for row in run_query(tenant_policy_differences(this)) %}
+        {%- do differences.update({row["policy_name"]: row["is_present"]}) %}
+    {%- endfor %}
+    {%- set is_off = run_query(
+        "select 1 from pg_class where oid = '" ~ this ~ "'::regclass and not relrowsecurity"
+    ) | length > 0 %}
+    {%- if differences or is_off %}
+    set local lock_timeout = '10s';
+    alter table {{ this }} enable row level security;
+    {%- for name, is_present in differences.items() if is_present %}
+    drop policy {{ adapter.quote(name) }} on {{ this }};
+    {%- endfor %}
+    {%- for policy in tenant_policies() if policy.name in differences %}
+    create policy {{ policy.name }} on {{ this }} for select to {{ policy.role }}
+        using ({{ policy.condition }});
+    {%- endfor %}
+    {%- endif %}
+    {%- endif %}
+{% endmacro %}

@@ -1,0 +1,82 @@
+{{ config(
+    materialized='table',
+    indexes=[{'columns': ['tenant_id', 'conversation_id'], 'unique': true}],
+    post_hook=[{'sql': 'analyze {{ this }}', 'transaction': false}],
+) }}
+
+{%- set characters_per_transcript = 12000 %}
+{%- set characters_per_message = 4000 %}
+
+with messages as (
+
+    select * from {{ ref('int_messages_scoped_to_tenants') }}
+    where not is_deleted
+
+),
+
+texts as (
+
+    select
+        tenant_id,
+        conversation_id,
+        message_id,
+        sender_kind,
+        -- one line whatever the message holds, so that nobody can write a line of another's
+        left({{ message_text() }}, {{ characters_per_message }}) as message_text,
+        created_at
+    from messages
+
+),
+
+lines as (
+
+    select
+        tenant_id,
+        conversation_id,
+        message_id,
+        sender_kind || ': ' || message_text as line,
+        created_at
+    from texts
+    where message_text <> ''
+
+),
+
+measured as (
+
+    select
+        *,
+        sum(length(line) + 1) over (
+            partition by tenant_id, conversation_id order by created_at desc, message_id desc
+        ) as characters_to_end
+    from lines
+
+),
+
+assembled as (
+
+    select
+        tenant_id,
+        conversation_id,
+        string_agg(line, e'\n' order by created_at, message_id) as transcript,
+        array_agg(message_id order by created_at, message_id) as message_ids,
+        max(created_at) as last_message_at
+    from measured
+    where characters_to_end <= {{ characters_per_transcript }}
+    group by tenant_id, conversation_id
+
+),
+
+final as (
+
+    select
+        tenant_id,
+        conversation_id,
+        transcript,
+        encode(sha256(convert_to(transcript, 'UTF8')), 'hex') as transcript_sha256,
+        message_ids,
+        last_message_at
+    from assembled
+
+)
+
+select * from final

@@ -1,0 +1,45 @@
+with conversations as (
+
+    select * from {{ ref('stg_chatwoot__conversations') }}
+
+),
+
+inboxes as (
+
+    select * from {{ ref('int_inboxes_scoped_to_tenants') }}
+
+),
+
+final as (
+
+    select
+        inboxes.tenant_id,
+        conversations.conversation_id::bigint as conversation_id,
+        conversations.display_id::bigint as display_id,
+        conversations.account_id::bigint as account_id,
+        conversations.inbox_id::bigint as inbox_id,
+        conversations.contact_id::bigint as contact_id,
+        conversations.agent_id::bigint as agent_id,
+        conversations.team_id::bigint as team_id,
+        conversations.campaign_id::bigint as campaign_id,
+        case
+            when
+                inboxes.channel = 'facebook'
+                and conversations.source_type = 'instagram_direct_message'
+                then 'instagram'
+            else inboxes.channel
+        end as channel,
+        conversations.conversation_status,
+        conversations.priority,
+        inboxes.tenant_timezone,
+        conversations.custom_attributes,
+        inboxes.tenant_owns_account,
+        (conversations.created_at at time zone inboxes.tenant_timezone)::date as created_date,
+        conversations.created_at,
+        conversations.loaded_at
+    from conversations
+    inner join inboxes on conversations.inbox_id = inboxes.inbox_id
+
+)
+
+select * from final

@@ -1,0 +1,209 @@
+-- A rule of kind crm stands but holds for nobody yet: no CRM file is imported.
+with rules as (
+
+    select
+        *,
+        split_part(rule_value, '=', 1) as rule_key,
+        substr(rule_value, strpos(rule_value, '=') + 1) as rule_wanted
+    from {{ ref('stg_app__funnel_rules') }}
+
+),
+
+conversations as (
+
+    select * from {{ ref('int_conversations_scoped_to_tenants') }}
+
+),
+
+contacts as (
+
+    select * from {{ ref('stg_chatwoot__contacts') }}
+
+),
+
+labels as (
+
+    select * from {{ ref('int_labels_scoped_to_tenants') }}
+
+),
+
+scores as (
+
+    select * from {{ ref('int_scores_chosen_for_conversations') }}
+
+),
+
+messages as (
+
+    select * from {{ ref('int_messages_scoped_to_tenants') }}
+
+),
+
+conversation_messages as (
+
+    select * from {{ ref('int_messages_aggregated_to_conversations') }}
+
+),
+
+keywords as (
+
+    select * from {{ ref('int_funnel_keywords_found_in_messages') }}
+
+),
+
+by_label as (
+
+    select
+        labels.tenant_id,
+        labels.conversation_id,
+        rules.stage,
+        'label' as evidence_kind,
+        labels.label as evidence_ref,
+        labels.labelled_at as reached_at
+    from labels
+    inner join rules
+        on
+            labels.tenant_id = rules.tenant_id
+            and labels.label = rules.rule_value
+    where rules.rule_kind = 'label'
+
+),
+
+attribute_rules as (
+
+    select * from rules
+    where
+        rule_kind = 'custom_attribute'
+        and strpos(rule_value, '=') > 1
+
+),
+
+-- The load that brought the present version of the row is the first we still know of.
+by_conversation_attribute as (
+
+    select
+        conversations.tenant_id,
+        conversations.conversation_id,
+        attribute_rules.stage,
+        'custom_attribute' as evidence_kind,
+        attribute_rules.rule_value as evidence_ref,
+        coalesce(conversations.loaded_at, conversations.created_at) as reached_at
+    from conversations
+    inner join attribute_rules on conversations.tenant_id = attribute_rules.tenant_id
+    where conversations.custom_attributes ->> attribute_rules.rule_key = attribute_rules.rule_wanted
+
+),
+
+-- Of a contact who also talks with others, only the owner of the account may use the attributes.
+by_contact_attribute as (
+
+    select
+        conversations.tenant_id,
+        conversations.conversation_id,
+        attribute_rules.stage,
+        'custom_attribute' as evidence_kind,
+        attribute_rules.rule_value as evidence_ref,
+        greatest(
+            coalesce(contacts.loaded_at, conversations.created_at), conversations.created_at
+        ) as reached_at
+    from conversations
+    inner join contacts on conversations.contact_id = contacts.contact_id
+    inner join attribute_rules on conversations.tenant_id = attribute_rules.tenant_id
+    where
+        conversations.tenant_owns_account
+        and contacts.custom_attributes ->> attribute_rules.rule_key = attribute_rules.rule_wanted
+
+),
+
+scored as (
+
+    select
+        scores.tenant_id,
+        scores.conversation_id,
+        rules.stage,
+        rules.rule_value,
+        scores.evidence_message_ids
+    from scores
+    inner join rules on scores.tenant_id = rules.tenant_id
+    where
+        rules.rule_kind = 'ai'
+        and rules.rule_wanted = case rules.rule_key
+            when 'lead_class' then scores.lead_class
+            when 'intent' then scores.intent
+            when 'sentiment' then scores.sentiment
+            when 'visit_scheduled' then scores.has_visit_scheduled::text
+        end
+
+),
+
+by_ai as (
+
+    select
+        scored.tenant_id,
+        scored.conversation_id,
+        scored.stage,
+        'ai' as evidence_kind,
+        scored.rule_value as evidence_ref,
+        coalesce(max(messages.created_at), conversation_messages.last_message_at) as reached_at
+    from scored
+    inner join conversation_messages
+        on
+            scored.tenant_id = conversation_messages.tenant_id
+            and scored.conversation_id = conversation_messages.conversation_id
+    left join messages
+        on
+            scored.tenant_id = messages.tenant_id
+            and scored.conversation_id = messages.conversation_id
+            and messages.message_id = any(scored.evidence_message_ids)
+    group by
+        scored.tenant_id,
+        scored.conversation_id,
+        scored.stage,
+        scored.rule_value,
+        conversation_messages.last_message_at
+
+),
+
+by_keyword as (
+
+    select
+        tenant_id,
+        conversation_id,
+        stage,
+        'keyword' as evidence_kind,
+        message_id::text as evidence_ref,
+        created_at as reached_at
+    from keywords
+
+),
+
+found as (
+
+    select * from by_label
+    union all
+    select * from by_conversation_attribute
+    union all
+    select * from by_contact_attribute
+    union all
+    select * from by_ai
+    union all
+    select * from by_keyword
+
+),
+
+final as (
+
+    -- conversation and contact may bear the same attribute
+    select
+        tenant_id,
+        conversation_id,
+        stage,
+        evidence_kind,
+        evidence_ref,
+        min(reached_at) as reached_at
+    from found
+    group by tenant_id, conversation_id, stage, evidence_kind, evidence_ref
+
+)
+
+select * from final

@@ -1,0 +1,47 @@
+with messages as (
+
+    select * from {{ ref('int_messages_scoped_to_tenants') }}
+
+),
+
+ordered as (
+
+    select
+        *,
+        row_number() over from_first as message_number,
+        count(*) filter (where sender_kind = 'contact') over from_first as contact_messages_so_far,
+        lead(created_at) over from_first is null as is_last
+    from messages
+    window from_first as (
+        partition by tenant_id, conversation_id order by created_at, message_id
+    )
+
+),
+
+final as (
+
+    select
+        tenant_id,
+        conversation_id,
+        max(sender_kind) filter (where is_last) as last_side,
+        string_agg(
+            sender_kind || ': ' || left({{ message_text() }}, 200),
+            e'\n' order by message_number
+        ) filter (where message_number <= 3) as preview,
+        count(*) as message_count,
+        count(*) filter (where sender_kind = 'contact') as contact_message_count,
+        count(*) filter (where sender_kind = 'agent') as agent_message_count,
+        count(*) filter (where sender_kind = 'bot') as bot_message_count,
+        min(created_at) as first_message_at,
+        min(created_at) filter (where sender_kind = 'contact') as first_contact_message_at,
+        max(created_at) filter (where sender_kind = 'contact') as last_contact_message_at,
+        min(created_at) filter (
+            where sender_kind = 'agent' and contact_messages_so_far > 0
+        ) as first_reply_at,
+        max(created_at) as last_message_at
+    from ordered
+    group by tenant_id, conversation_id
+
+)
+
+select * from final

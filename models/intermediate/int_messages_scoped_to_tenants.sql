@@ -1,0 +1,70 @@
+{{ config(
+    materialized='table',
+    indexes=[{'columns': ['tenant_id', 'conversation_id', 'message_id'], 'unique': true}],
+    post_hook=[{'sql': 'analyze {{ this }}', 'transaction': false}],
+) }}
+
+with messages as (
+
+    select * from {{ ref('stg_chatwoot__messages') }}
+    where
+        not is_private
+        and message_type in ('incoming', 'outgoing')
+
+),
+
+conversations as (
+
+    select * from {{ ref('int_conversations_scoped_to_tenants') }}
+
+),
+
+attachments as (
+
+    select * from {{ ref('int_attachments_aggregated_to_messages') }}
+
+),
+
+sided as (
+
+    select
+        *,
+        case
+            when message_type = 'incoming' then 'contact'
+            when
+                (sender_type = 'User' or is_external_echo)
+                and automation_rule_id is null
+                and campaign_id is null
+                then 'agent'
+            else 'bot'
+        end as sender_kind
+    from messages
+
+),
+
+final as (
+
+    select
+        conversations.tenant_id,
+        conversations.conversation_id,
+        sided.message_id::bigint as message_id,
+        conversations.inbox_id,
+        case
+            when sided.sender_kind = 'agent' and sided.sender_type = 'User' then sided.sender_id
+        end as agent_id,
+        sided.sender_kind,
+        case when not sided.is_deleted then sided.content end as content,
+        attachments.placeholders,
+        sided.content_type,
+        sided.delivery_status,
+        conversations.tenant_timezone,
+        coalesce(attachments.attachment_count, 0) as attachment_count,
+        sided.is_deleted,
+        sided.created_at
+    from sided
+    inner join conversations on sided.conversation_id = conversations.conversation_id
+    left join attachments on sided.message_id = attachments.message_id
+
+)
+
+select * from final

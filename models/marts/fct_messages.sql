@@ -1,0 +1,27 @@
+with messages as (
+
+    select * from {{ ref('int_messages_scoped_to_tenants') }}
+
+),
+
+final as (
+
+    select
+        tenant_id,
+        message_id,
+        conversation_id,
+        inbox_id,
+        sender_kind,
+        agent_id,
+        content,
+        content_type,
+        delivery_status,
+        attachment_count,
+        is_deleted,
+        (created_at at time zone tenant_timezone)::date as created_date,
+        created_at
+    from messages
+
+)
+
+select * from final

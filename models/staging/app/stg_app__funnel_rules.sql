@@ -1,0 +1,21 @@
+with source as (
+
+    select * from {{ source('app', 'funnel_rules') }}
+
+),
+
+renamed as (
+
+    select
+        tenant_id,
+        id as rule_id,
+        stage,
+        kind as rule_kind,
+        value as rule_value,
+        updated_at
+
+    from source
+
+)
+
+select * from renamed

@@ -1,0 +1,30 @@
+with source as (
+
+    select * from {{ source('chatwoot', 'account_users') }}
+
+),
+
+renamed as (
+
+    select
+        id as account_user_id,
+        account_id,
+        user_id,
+        case role
+            when 0 then 'agent'
+            when 1 then 'administrator'
+        end as account_role,
+        case availability
+            when 0 then 'online'
+            when 1 then 'offline'
+            when 2 then 'busy'
+        end as availability,
+        created_at at time zone 'utc' as created_at,
+        updated_at at time zone 'utc' as updated_at
+
+    from source
+    where _deleted_at is null
+
+)
+
+select * from renamed

@@ -1,0 +1,24 @@
+with source as (
+
+    select * from {{ source('chatwoot', 'agent_bots') }}
+
+),
+
+renamed as (
+
+    select
+        id as bot_id,
+        account_id,
+        name as bot_name,
+        case bot_type
+            when 0 then 'webhook'
+        end as bot_type,
+        created_at at time zone 'utc' as created_at,
+        updated_at at time zone 'utc' as updated_at
+
+    from source
+    where _deleted_at is null
+
+)
+
+select * from renamed

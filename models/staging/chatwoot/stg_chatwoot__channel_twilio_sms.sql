@@ -1,0 +1,24 @@
+with source as (
+
+    select * from {{ source('chatwoot', 'channel_twilio_sms') }}
+
+),
+
+renamed as (
+
+    select
+        id as channel_id,
+        account_id,
+        case medium
+            when 0 then 'sms'
+            when 1 then 'whatsapp'
+        end as medium,
+        created_at at time zone 'utc' as created_at,
+        updated_at at time zone 'utc' as updated_at
+
+    from source
+    where _deleted_at is null
+
+)
+
+select * from renamed

@@ -1,0 +1,51 @@
+with source as (
+
+    select * from {{ source('chatwoot', 'conversations') }}
+
+),
+
+renamed as (
+
+    select
+        id as conversation_id,
+        display_id,
+        account_id,
+        inbox_id,
+        contact_id,
+        contact_inbox_id,
+        assignee_id as agent_id,
+        assignee_agent_bot_id as assignee_bot_id,
+        team_id,
+        campaign_id,
+        sla_policy_id,
+        case status
+            when 0 then 'open'
+            when 1 then 'resolved'
+            when 2 then 'pending'
+            when 3 then 'snoozed'
+        end as conversation_status,
+        case priority
+            when 0 then 'low'
+            when 1 then 'medium'
+            when 2 then 'high'
+            when 3 then 'urgent'
+        end as priority,
+        identifier,
+        cached_label_list,
+        additional_attributes ->> 'type' as source_type,
+        additional_attributes ->> 'referer' as referrer_url,
+        custom_attributes,
+        {{ loaded_at() }} as loaded_at,
+        waiting_since at time zone 'utc' as chatwoot_waiting_since,
+        first_reply_created_at at time zone 'utc' as chatwoot_first_reply_at,
+        snoozed_until at time zone 'utc' as snoozed_until,
+        last_activity_at at time zone 'utc' as last_activity_at,
+        created_at at time zone 'utc' as created_at,
+        updated_at at time zone 'utc' as updated_at
+
+    from source
+    where _deleted_at is null
+
+)
+
+select * from renamed

@@ -1,0 +1,29 @@
+with source as (
+
+    select * from {{ source('chatwoot', 'csat_survey_responses') }}
+
+),
+
+renamed as (
+
+    select
+        id as csat_response_id,
+        account_id,
+        conversation_id,
+        message_id,
+        contact_id,
+        assigned_agent_id as agent_id,
+        review_notes_updated_by_id,
+        feedback_message,
+        csat_review_notes,
+        rating,
+        review_notes_updated_at at time zone 'utc' as review_notes_updated_at,
+        created_at at time zone 'utc' as created_at,
+        updated_at at time zone 'utc' as updated_at
+
+    from source
+    where _deleted_at is null
+
+)
+
+select * from renamed

@@ -1,0 +1,24 @@
+with source as (
+
+    select * from {{ source('chatwoot', 'taggings') }}
+
+),
+
+renamed as (
+
+    select
+        id as tagging_id,
+        tag_id,
+        taggable_id,
+        tagger_id,
+        taggable_type,
+        tagger_type,
+        context,
+        created_at at time zone 'utc' as created_at
+
+    from source
+    where _deleted_at is null
+
+)
+
+select * from renamed

@@ -1,0 +1,28 @@
+with source as (
+
+    select * from {{ source('chatwoot', 'working_hours') }}
+
+),
+
+renamed as (
+
+    select
+        id as working_hour_id,
+        inbox_id,
+        account_id,
+        day_of_week,
+        open_hour,
+        open_minutes,
+        close_hour,
+        close_minutes,
+        closed_all_day as is_closed_all_day,
+        open_all_day as is_open_all_day,
+        created_at at time zone 'utc' as created_at,
+        updated_at at time zone 'utc' as updated_at
+
+    from source
+    where _deleted_at is null
+
+)
+
+select * from renamed

@@ -1,0 +1,68 @@
+{# Asks the catalog, not the rows: row security on, exactly the wanted policies, tenant_id first in
+   the table and in every unique index, nothing granted beyond select for the three readers. #}
+{% test has_tenant_rls(model) %}
+
+    with differences as (
+
+        {{ tenant_policy_differences(model) }}
+
+    ),
+
+    grants as (
+
+        select
+            coalesce(roles.rolname, 'public') as reader,
+            privileges.privilege_type
+        from pg_class as tables
+        cross join lateral aclexplode(tables.relacl) as privileges
+        left join pg_roles as roles on privileges.grantee = roles.oid
+        where
+            tables.oid = '{{ model }}'::regclass
+            and privileges.grantee <> tables.relowner
+
+    )
+
+    select 'policy ' || policy_name || ' is not as wanted' as problem
+    from differences
+
+    union all
+
+    select 'row security is off, forced, or impossible' as problem
+    from pg_class
+    where
+        oid = '{{ model }}'::regclass
+        and (not relrowsecurity or relforcerowsecurity or relkind not in ('r', 'p'))
+
+    union all
+
+    select 'tenant_id is not the first column' as problem
+    from pg_attribute
+    where
+        attrelid = '{{ model }}'::regclass
+        and attnum = 1
+        and not (attname = 'tenant_id' and atttypid = 'integer'::regtype and attnotnull)
+
+    union all
+
+    select 'unique index ' || indexrelid::regclass || ' does not begin with tenant_id' as problem
+    from pg_index
+    where
+        indrelid = '{{ model }}'::regclass
+        and indisunique
+        and indkey[0] <> 1
+
+    union all
+
+    select reader || ' may ' || privilege_type as problem
+    from grants
+    where
+        reader not in ('mirante_app', 'mirante_analyst', 'mirante_super')
+        or privilege_type <> 'SELECT'
+
+    union all
+
+    select 'not granted to ' || readers.reader as problem
+    from unnest(array['mirante_app', 'mirante_analyst', 'mirante_super']) as readers (reader)
+    where readers.reader not in (select grants.reader from grants)
+
+{% endtest %}
