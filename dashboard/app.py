@@ -1,0 +1,36 @@
+"""What Streamlit runs at each visit: who is asking, the frame of the page, the page itself."""
+
+import logging
+
+import psycopg
+import streamlit as st
+
+from dashboard import frame, state
+from dashboard.app_pages import overview
+from dashboard.auth import SessionEndedError, cookie_name
+
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Run the page the address names, for the session the cookie names."""
+    dashboard = state.current()
+    st.set_page_config(page_title=dashboard.brand_name, layout="wide")
+    try:
+        # The cookie is the one of the websocket's opening; whether it still counts is asked here.
+        token = st.context.cookies.get(cookie_name(secure=dashboard.cookie_secure))
+        visit = dashboard.sessions.visit(token)
+        page = st.navigation(
+            [st.Page(lambda: overview.show(visit), title="Visão geral", url_path="", default=True)],
+            position="top",
+        )
+        frame.header(visit, dashboard.brand_name)
+        page.run()
+    except SessionEndedError:
+        frame.session_ended()
+    except psycopg.Error as error:
+        log.exception("page failed: %s", type(error).__name__)
+        frame.unavailable()
+
+
+main()

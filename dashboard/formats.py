@@ -1,0 +1,96 @@
+"""Numbers, dates and durations as Brazil writes them. Missing values are an en dash."""
+
+import math
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+MISSING = "–"
+# Between number and unit, so that a line never breaks there.
+NBSP = "\u00a0"
+WEEKDAYS = (
+    "segunda-feira",
+    "terça-feira",
+    "quarta-feira",
+    "quinta-feira",
+    "sexta-feira",
+    "sábado",
+    "domingo",
+)
+Number = float | int | None
+
+
+def is_missing(value: Number) -> bool:
+    """Whether SQL gave NULL: None, or NaN once it has been in a frame."""
+    return value is None or math.isnan(value)
+
+
+def number(value: Number, digits: int = 0) -> str:
+    """1234.5 with one digit is `1.234,5`."""
+    if value is None or math.isnan(value):
+        return MISSING
+    return f"{value:,.{digits}f}".translate(str.maketrans(",.", ".,"))
+
+
+def percent(share: Number) -> str:
+    """0.123 is `12,3 %`."""
+    return MISSING if share is None or math.isnan(share) else f"{number(share * 100, 1)}{NBSP}%"
+
+
+def change(ratio: Number) -> str | None:
+    """A relative change with its sign, -0.123 as `-12,3 %`; None when there is no base."""
+    return None if ratio is None or math.isnan(ratio) else _signed(ratio * 100, f"{NBSP}%")
+
+
+def points(difference: Number) -> str | None:
+    """A difference of two shares in percentage points, 0.012 as `+1,2 p.p.`."""
+    if difference is None or math.isnan(difference):
+        return None
+    return _signed(difference * 100, f"{NBSP}p.p.")
+
+
+def _signed(value: float, unit: str) -> str:
+    text = number(abs(value), 1)
+    if text == "0,0":
+        return f"0{unit}"
+    # A plain hyphen: Streamlit takes the arrow's direction from it.
+    return f"{'-' if value < 0 else '+'}{text}{unit}"
+
+
+def duration(seconds: Number) -> str:
+    """`45 s`, `12 min`, `2 h 05 min`, `3 d 4 h`: two units at most, rounded down."""
+    if seconds is None or math.isnan(seconds):
+        return MISSING
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{number(days)}{NBSP}d{NBSP}{hours}{NBSP}h"
+    if hours:
+        return f"{hours}{NBSP}h{NBSP}{minutes:02}{NBSP}min"
+    return f"{minutes}{NBSP}min" if minutes else f"{rest}{NBSP}s"
+
+
+def day(value: date) -> str:
+    """`DD/MM/YYYY`."""
+    return value.strftime("%d/%m/%Y")
+
+
+def weekday(value: date) -> str:
+    """The day's name, in lower case."""
+    return WEEKDAYS[value.weekday()]
+
+
+def moment(at: datetime, timezone: str) -> str:
+    """`DD/MM/YYYY HH:MM` on the clock of `timezone`."""
+    return at.astimezone(ZoneInfo(timezone)).strftime("%d/%m/%Y %H:%M")
+
+
+def age(span: timedelta) -> str:
+    """How long ago: `agora`, `há 12 min`, `há 2 h 05 min`, `há 3 d 4 h`."""
+    seconds = int(span.total_seconds())
+    return "agora" if seconds < 60 else f"há{NBSP}{duration(seconds)}"
+
+
+def count(value: int, one: str, many: str) -> str:
+    """`1 conversa`, `1.234 conversas`."""
+    return f"{number(value)} {one if value == 1 else many}"

@@ -1,0 +1,92 @@
+"""The plain pages around Streamlit: log-in, and the agency's choice of a client."""
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+
+from dashboard.auth import SelectableTenant, Viewer
+
+_PAGE = Template((Path(__file__).parent / "templates" / "page.html").read_text())
+SEGMENTS = {
+    "gym": "Academia",
+    "clinic": "Clínica",
+    "shop": "Loja",
+    "school": "Escola",
+    "general": "Geral",
+}
+STATUSES = {"active": "Ativo", "suspended": "Suspenso", "cancelled": "Cancelado"}
+
+
+def log_in_page(brand_name: str, *, email: str = "", problem: str | None = None) -> str:
+    """The log-in form, with what went wrong the last time."""
+    alert = f'<p class="problem" role="alert">{escape(problem)}</p>' if problem else ""
+    # The eye goes where something is to be typed.
+    focus_email, focus_password = ("", " autofocus") if email else (" autofocus", "")
+    return _page(
+        brand_name,
+        "Entrar",
+        f"""
+        <h1>Entrar</h1>
+        <p class="lead">Os números do seu atendimento, em um só lugar.</p>
+        {alert}
+        <form method="post" action="/entrar">
+          <label for="email">E-mail</label>
+          <input id="email" name="email" type="email" autocomplete="username" inputmode="email"
+            autocapitalize="none" spellcheck="false" required maxlength="254"
+            value="{escape(email)}"{focus_email}>
+          <label for="password">Senha</label>
+          <input id="password" name="password" type="password" autocomplete="current-password"
+            required maxlength="1024"{focus_password}>
+          <button type="submit">Entrar</button>
+        </form>
+        <p class="hint">Esqueceu a senha? Peça uma nova a quem administra a sua conta.</p>
+        """,
+    )
+
+
+def tenant_page(brand_name: str, viewer: Viewer, tenants: Sequence[SelectableTenant]) -> str:
+    """The agency's list of clients; each one a button."""
+    choices = "".join(
+        f"""
+        <li><button type="submit" name="tenant_id" value="{tenant.tenant_id}"
+          {'aria-current="true"' if tenant.tenant_id == viewer.tenant_id else ""}>
+          <span class="name">{escape(tenant.tenant_name)}</span>
+          <span class="detail">{escape(SEGMENTS.get(tenant.segment, tenant.segment))}
+          · {escape(STATUSES.get(tenant.status, tenant.status))}</span>
+        </button></li>
+        """
+        for tenant in tenants
+    )
+    listing = (
+        f'<form method="post" action="/cliente"><ul class="choices">{choices}</ul></form>'
+        if tenants
+        else '<p class="lead">Ainda não há clientes. Crie o primeiro com '
+        "<code>mirante tenant add</code>.</p>"
+    )
+    return _page(
+        brand_name,
+        "Escolher cliente",
+        f"""
+        <h1>Escolher cliente</h1>
+        <p class="lead">Você verá o painel com os dados de um cliente por vez.</p>
+        {listing}
+        <form method="post" action="/sair" class="quiet">
+          <span>{escape(viewer.email)}</span> <button type="submit">Sair</button>
+        </form>
+        """,
+    )
+
+
+def message_page(brand_name: str, title: str, text: str) -> str:
+    """One sentence, and the way on."""
+    return _page(
+        brand_name,
+        title,
+        f'<h1>{escape(title)}</h1><p class="lead">{escape(text)}</p>'
+        '<p><a class="button" href="/">Continuar</a></p>',
+    )
+
+
+def _page(brand_name: str, title: str, body: str) -> str:
+    return _PAGE.substitute(brand=escape(brand_name), title=escape(title), body=body)
