@@ -1,6 +1,7 @@
 """A throw-away PostgreSQL from the wheel, the sample Chatwoot, and one whole pipeline a run."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -43,14 +44,14 @@ def _clean_environment() -> None:
 
 
 @pytest.fixture(scope="session")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Settings of an installation of its own, in a path with a space."""
-    home = tmp_path_factory.mktemp("um espaço") / ".mirante"
-    for folder in [home.parent, *home.parents]:  # the server's account passes through
-        if folder.is_relative_to(tmp_path_factory.getbasetemp().parent) and os.geteuid() == 0:
-            if folder.exists():
-                folder.chmod(folder.stat().st_mode | 0o011)
-    return Settings(_env_file=None, home=home)
+def settings() -> Iterator[Settings]:
+    """Settings of an installation of its own, in a path with a space.
+
+    Not below pytest's own folder: as root the server's account could not pass through it.
+    """
+    with tempfile.TemporaryDirectory(prefix="mirante teste ") as folder:
+        Path(folder).chmod(0o755)
+        yield Settings(_env_file=None, home=Path(folder) / ".mirante")
 
 
 @pytest.fixture(scope="session")
@@ -81,8 +82,9 @@ def sample_dsn(warehouse: Warehouse, sample_admin_dsn: str) -> str:
 @pytest.fixture(scope="session")
 def pipeline(settings: Settings, warehouse: Warehouse, sample_dsn: str) -> Pipeline:
     """The whole path, once: what most tests read and none changes."""
-    from ai_enrich.run import enrich
     from extract.pipeline import run_extract
+
+    from ai_enrich.run import enrich
     from warehouse.build import AFTER_ENRICHMENT, build
 
     tenants = demo.add_sample_tenants(warehouse)

