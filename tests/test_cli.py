@@ -1,0 +1,266 @@
+"""The command line: exit status, one clear line, nothing half done."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.conftest import Pipeline
+from warehouse.db import Warehouse, fetch_all
+from warehouse.settings import PROJECT_ROOT, Settings
+
+MIRANTE = Path(sys.executable).parent / "mirante"
+COMMANDS = (
+    "migrate",
+    "demo",
+    "extract",
+    "build",
+    "enrich",
+    "run",
+    "serve",
+    "env",
+    "tenant",
+    "user",
+)
+
+
+def mirante(
+    home: Path, *arguments: str, timeout: float = 120, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the installed command without a terminal, in a bare environment."""
+    return subprocess.run(
+        [str(MIRANTE), *arguments],
+        capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False,
+        env={"PATH": os.environ["PATH"], "HOME": str(home.parent), "MIRANTE_HOME": str(home),
+             "COLUMNS": "200", **environment},
+    )  # fmt: skip
+
+
+def assert_one_line(done: subprocess.CompletedProcess[str], status: int, *parts: str) -> None:
+    assert done.returncode == status, done.stdout + done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("mirante: ")]
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    for part in parts:
+        assert part in lines[0]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command(tmp_path: Path, command: str) -> None:
+    done = mirante(tmp_path / ".mirante", command, "--help")
+    assert done.returncode == 0
+    assert "Usage: mirante" in done.stdout
+    assert not (tmp_path / ".mirante").exists()  # asking for help starts nothing
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["voa"], "No such command 'voa'"),
+        (["tenant", "add", "--slug", "x"], "Missing option '--name'"),
+        (["build", "--tudo"], "No such option"),
+        (["demo", "--conversations", "3"], "300"),
+        (["serve", "--port", "http"], "--port"),
+    ],
+)
+def test_bad_usage_is_status_2(tmp_path: Path, arguments: list[str], part: str) -> None:
+    assert_one_line(mirante(tmp_path / ".mirante", *arguments), 2, part)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "parts"),
+    [
+        (
+            "MIRANTE_WAREHOUSE_DSN",
+            "mysql://a:segredo@b/c",
+            ["MIRANTE_WAREHOUSE_DSN", "postgresql://"],
+        ),
+        ("MIRANTE_WAREHOUSE_DSN", "postgresql://a:segredo@127.0.0.1:1/c", ["127.0.0.1:1"]),
+        ("MIRANTE_PORT", "99999", ["MIRANTE_PORT"]),
+        ("MIRANTE_DBT_THREADS", "muitas", ["MIRANTE_DBT_THREADS"]),
+    ],
+)
+def test_bad_setting_is_named_and_its_secret_is_not(
+    tmp_path: Path, name: str, value: str, parts: list[str]
+) -> None:
+    done = mirante(tmp_path / ".mirante", "tenant", "list", **{name: value})
+    assert_one_line(done, 2, *parts)
+    assert "segredo" not in done.stdout + done.stderr
+
+
+def test_demo_refuses_real_systems(tmp_path: Path) -> None:
+    done = mirante(tmp_path / ".mirante", "demo", MIRANTE_CHATWOOT_DSN="postgresql://a:segredo@b/c")
+    assert_one_line(done, 2, "MIRANTE_CHATWOOT_DSN is set")
+    assert "segredo" not in done.stderr
+
+
+def test_commands_before_migrate_say_so(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    done = mirante(tmp_path / ".mirante", "tenant", "list")
+    assert_one_line(done, 1, "run `mirante migrate` first")
+
+
+class TestOnAWarehouse:
+    """Commands against the run's own warehouse."""
+
+    def test_tenant_add_then_list(self, settings: Settings, warehouse: Warehouse) -> None:
+        add = ["tenant", "add", "--slug", "cli-padaria", "--name", "Padaria Açaí & Cia",
+               "--segment", "general", "--inbox", "7001", "--inbox", "7002"]  # fmt: skip
+        try:
+            assert mirante(settings.home, *add).returncode == 0
+            listed = mirante(settings.home, "tenant", "list")
+            assert "Padaria Açaí & Cia" in listed.stdout
+            assert "7001 7002" in listed.stdout
+            assert_one_line(mirante(settings.home, *add), 1, "--slug 'cli-padaria' is taken")
+            add[3] = "cli-outra"
+            assert_one_line(mirante(settings.home, *add), 1, "--inbox 7001", "'cli-padaria'")
+            add[3:] = ["cli-outra", "--name", "x", "--segment", "gym", "--timezone", "Marte/Base"]
+            assert_one_line(mirante(settings.home, *add), 2, "--timezone 'Marte/Base'")
+        finally:
+            with psycopg.connect(warehouse.dsn("owner")) as connection:
+                connection.execute("delete from app.tenants where slug like 'cli-%'")
+
+    def test_user_add_needs_a_password_and_never_asks_without_a_terminal(
+        self, settings: Settings, warehouse: Warehouse
+    ) -> None:
+        add = ["user", "add", "--email", "chefe@cli.example", "--role", "super_admin"]
+        try:
+            assert_one_line(mirante(settings.home, *add), 2, "MIRANTE_PASSWORD")
+            done = mirante(settings.home, *add, MIRANTE_PASSWORD="senha bem comprida")
+            assert done.returncode == 0
+            assert "senha" not in done.stdout + done.stderr
+            again = mirante(settings.home, *add, MIRANTE_PASSWORD="senha bem comprida")
+            assert_one_line(again, 1, "chefe@cli.example exists")
+            short = mirante(settings.home, "user", "reset", "--email", "chefe@cli.example",
+                            MIRANTE_PASSWORD="curta")  # fmt: skip
+            assert_one_line(short, 2, "at least 10")
+        finally:
+            with psycopg.connect(warehouse.dsn("owner")) as connection:
+                connection.execute("delete from app.users where email = 'chefe@cli.example'")
+
+    @pytest.mark.parametrize(
+        ("damage", "status", "part"),
+        [
+            (lambda dsn: re.sub(r"@[^/]+/", "@127.0.0.1:1/", dsn), 1, "127.0.0.1:1"),
+            (lambda dsn: re.sub(r":[^:@]+@", ":errada@", dsn), 1, "password"),
+            (lambda dsn: re.sub(r"/[^/]+$", "/nenhum", dsn), 1, "nenhum"),
+        ],
+    )
+    def test_unreachable_source(
+        self, settings: Settings, sample_dsn: str, damage, status: int, part: str
+    ) -> None:
+        done = mirante(settings.home, "extract", MIRANTE_CHATWOOT_DSN=damage(sample_dsn))
+        assert_one_line(done, status, part)
+        password = re.search(r":([^:@]+)@", sample_dsn)
+        assert password
+        assert password[1] not in done.stderr
+
+    def test_source_that_is_no_chatwoot(
+        self, settings: Settings, warehouse: Warehouse, pipeline: Pipeline
+    ) -> None:
+        before = pipeline.query("select count(*) from raw_chatwoot.messages")
+        done = mirante(
+            settings.home, "extract",
+            MIRANTE_CHATWOOT_DSN=warehouse.dsn("admin", "postgres"),
+        )  # fmt: skip
+        assert_one_line(done, 1, "postgres", "Chatwoot")
+        assert pipeline.query("select count(*) from raw_chatwoot.messages") == before
+
+    def test_run_with_nothing_new_builds_nothing(self, pipeline: Pipeline) -> None:
+        count = "select (select count(*) from app.builds), last_value from app.data_version"
+        mirante(pipeline.settings.home, "run", timeout=300)  # other tests may have changed tenants
+        before = pipeline.query(count)
+        done = mirante(pipeline.settings.home, "run", timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert "nothing new in Chatwoot" in done.stdout
+        assert "nothing to build" in done.stdout
+        assert pipeline.query(count) == before
+
+    def test_failed_model_names_itself_and_keeps_the_previous_numbers(
+        self, pipeline: Pipeline
+    ) -> None:
+        before = pipeline.query("select count(*) from marts.fct_replies")
+        with psycopg.connect(pipeline.warehouse.dsn("admin"), autocommit=True) as connection:
+            # Somebody's view on a mart stops dbt from replacing it.
+            connection.execute("create schema alheio")
+            connection.execute(
+                "create function alheio.fail() returns event_trigger language plpgsql as"
+                " $$ begin if tg_tag = 'CREATE TABLE AS' then raise 'disco cheio'; end if; end $$"
+            )
+            connection.execute(
+                "create event trigger alheio_fail on ddl_command_start"
+                " when tag in ('CREATE TABLE AS') execute function alheio.fail()"
+            )
+            connection.execute(
+                "create event trigger alheio_fail2 on ddl_command_start"
+                " when tag in ('CREATE TABLE') execute function alheio.fail()"
+            )
+        try:
+            done = mirante(pipeline.settings.home, "build", timeout=300)
+            assert_one_line(done, 1, "dbt build", "disco cheio", "previous numbers")
+            assert pipeline.query("select count(*) from marts.fct_replies") == before
+        finally:
+            with psycopg.connect(pipeline.warehouse.dsn("admin"), autocommit=True) as connection:
+                connection.execute("drop event trigger alheio_fail")
+                connection.execute("drop event trigger alheio_fail2")
+                connection.execute("drop schema alheio cascade")
+        assert mirante(pipeline.settings.home, "build", timeout=300).returncode == 0  # heals
+
+    def test_plain_dbt_works_with_the_example_profile(
+        self, pipeline: Pipeline, tmp_path: Path
+    ) -> None:
+        """What an engineer does who copied profiles.yml.example; unit tests included."""
+        printed = mirante(pipeline.settings.home, "env").stdout
+        exported = dict(re.findall(r"^export (\w+)='?([^'\n]*)'?$", printed, re.M))
+        assert len(exported) >= 5
+        (tmp_path / "profiles.yml").write_text((PROJECT_ROOT / "profiles.yml.example").read_text())
+        done = subprocess.run(
+            [str(MIRANTE.with_name("dbt")), "build", "--profiles-dir", str(tmp_path),
+             "--target-path", str(tmp_path / "target"), "--log-path", str(tmp_path / "logs")],
+            cwd=PROJECT_ROOT, env=os.environ | exported, capture_output=True, text=True,
+            timeout=400, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-3000:]
+        assert re.search(r"PASS=\d{2,} WARN=0 ERROR=0 SKIP=0", done.stdout)
+        secret = exported["DBT_ENV_SECRET_MIRANTE_PASSWORD"]
+        for path in tmp_path.rglob("*"):
+            if path.is_file():
+                assert secret.encode() not in path.read_bytes(), path
+
+
+def test_killed_build_is_recorded_and_the_next_one_runs(pipeline: Pipeline) -> None:
+    owner = pipeline.warehouse.dsn("owner")
+    with psycopg.connect(owner) as connection:
+        connection.execute("insert into app.builds default values")  # what kill -9 leaves
+    assert mirante(pipeline.settings.home, "run", timeout=300).returncode == 0
+    assert fetch_all(owner, "select count(*) from app.builds where status = 'running'") == [(0,)]
+
+
+def test_interrupt_stops_the_server(tmp_path: Path) -> None:
+    """Ctrl-C in the middle of a command leaves no server behind."""
+    import signal
+    import tempfile
+    import time
+
+    with tempfile.TemporaryDirectory(prefix="mirante ctrl ") as folder:
+        Path(folder).chmod(0o755)
+        home = Path(folder) / ".mirante"
+        with subprocess.Popen(
+            [str(MIRANTE), "demo", "--no-serve", "--conversations", "300"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            env={"PATH": os.environ["PATH"], "HOME": folder, "MIRANTE_HOME": str(home)},
+        ) as process:  # fmt: skip
+            pid_file = home / "postgres" / "data" / "postmaster.pid"
+            deadline = time.monotonic() + 60
+            while not pid_file.exists() and time.monotonic() < deadline:
+                time.sleep(0.1)
+            time.sleep(2)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 130
+            assert process.stderr is not None
+            assert "interrupted" in process.stderr.read()
+        assert not pid_file.exists()

@@ -1,0 +1,270 @@
+"""Tenant A asks for B's rows: every mart, every way a setting can be wrong, a shared pool."""
+
+import random
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from tests.conftest import Pipeline
+from warehouse.db import fetch_all, open_pool, tenant_connection
+
+MARTS = (
+    "agg_daily",
+    "agg_hourly",
+    "dim_agents",
+    "dim_contacts",
+    "dim_inboxes",
+    "dim_tenants",
+    "fct_conversations",
+    "fct_funnel_events",
+    "fct_messages",
+    "fct_replies",
+)
+READERS = ("mirante_app", "mirante_analyst", "mirante_super")
+
+
+def mart(name: str) -> sql.Identifier:
+    return sql.Identifier("marts", name)
+
+
+def test_every_mart_is_on_the_list(pipeline: Pipeline) -> None:
+    """A mart that nobody listed here would escape the tests below."""
+    relations = pipeline.query(
+        "select relname, relkind::text from pg_class"
+        " where relnamespace = 'marts'::regnamespace and relkind in ('r', 'v', 'm', 'p', 'f')"
+        " order by 1"
+    )
+    assert relations == [(name, "r") for name in MARTS]
+
+
+@pytest.mark.parametrize("name", MARTS)
+def test_mart_has_row_security_and_only_select(pipeline: Pipeline, name: str) -> None:
+    assert pipeline.query(
+        "select relrowsecurity, relforcerowsecurity, relowner::regrole::text"
+        " from pg_class where oid = %s::regclass",
+        f"marts.{name}",
+    ) == [(True, False, "mirante_owner")]
+    policies = pipeline.query(
+        "select roles::text[], cmd, permissive from pg_policies"
+        " where schemaname = 'marts' and tablename = %s order by 1",
+        name,
+    )
+    assert policies == [([role], "SELECT", "PERMISSIVE") for role in sorted(READERS)]
+    granted = pipeline.query(
+        "select grantee::text, string_agg(privilege_type, ',')"
+        " from information_schema.table_privileges"
+        " where table_schema = 'marts' and table_name = %s and grantee <> 'mirante_owner'"
+        " group by 1 order by 1",
+        name,
+        role="admin",
+    )
+    assert granted == [(role, "SELECT") for role in sorted(READERS)]
+
+
+@pytest.mark.parametrize("name", MARTS)
+@pytest.mark.parametrize("setting", [None, "", "0", "-1", "999999", "garbage"])
+def test_wrong_setting_sees_nothing(pipeline: Pipeline, name: str, setting: str | None) -> None:
+    with psycopg.connect(pipeline.warehouse.dsn("app"), autocommit=True) as connection:
+        if setting is not None:
+            connection.execute("select set_config('app.current_tenant_id', %s, false)", [setting])
+        query = sql.SQL("select count(*) from {}").format(mart(name))
+        if setting == "garbage":
+            with pytest.raises(psycopg.errors.InvalidTextRepresentation):
+                connection.execute(query)
+        else:
+            assert connection.execute(query).fetchone() == (0,)
+
+
+@pytest.mark.parametrize("name", MARTS)
+def test_each_tenant_sees_exactly_its_own_rows(pipeline: Pipeline, name: str) -> None:
+    """And none of B's when it asks for B by name."""
+    query = sql.SQL("select tenant_id, count(*) from {} group by 1").format(mart(name))
+    with psycopg.connect(pipeline.warehouse.dsn("owner")) as connection:
+        truth = dict(connection.execute(query).fetchall())
+    assert set(truth) == set(pipeline.tenants.values())
+    foreign = sql.SQL("select count(*) from {} where tenant_id <> %s").format(mart(name))
+    with open_pool(pipeline.warehouse.dsn("app"), max_size=1) as pool:
+        for tenant_id in pipeline.tenants.values():
+            with tenant_connection(pool, tenant_id) as connection:
+                assert connection.execute(query).fetchall() == [(tenant_id, truth[tenant_id])]
+                assert connection.execute(foreign, [tenant_id]).fetchone() == (0,)
+            # The one connection of the pool comes back without a tenant.
+            with pool.connection() as connection:
+                assert connection.execute(query).fetchall() == []
+
+
+def test_shared_pool_under_many_threads(pipeline: Pipeline) -> None:
+    """Three connections, sixteen threads, some of them failing in the middle."""
+    tenants = list(pipeline.tenants.values())
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    choices = random.Random(seed).choices(tenants, k=400)
+    with open_pool(pipeline.warehouse.dsn("app"), max_size=3) as pool:
+
+        def ask(position: int) -> None:
+            tenant_id = choices[position]
+            try:
+                with tenant_connection(pool, tenant_id) as connection:
+                    rows = connection.execute(
+                        "select distinct tenant_id from marts.fct_conversations"
+                    ).fetchall()
+                    assert rows == [(tenant_id,)]
+                    if position % 7 == 0:
+                        connection.execute("select 1 / 0")
+            except psycopg.errors.DivisionByZero:
+                pass
+            if position % 5 == 0:
+                with pool.connection() as connection:
+                    assert connection.execute(
+                        "select count(*) from marts.fct_conversations"
+                    ).fetchone() == (0,)
+
+        with ThreadPoolExecutor(16) as threads:
+            list(threads.map(ask, range(len(choices))))
+
+
+@pytest.mark.parametrize("tenant_id", [0, -1])
+def test_no_connection_for_an_impossible_tenant(pipeline: Pipeline, tenant_id: int) -> None:
+    with (
+        open_pool(pipeline.warehouse.dsn("app"), max_size=1) as pool,
+        pytest.raises(ValueError, match=str(tenant_id)),
+        tenant_connection(pool, tenant_id),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("role", ["app", "super"])
+@pytest.mark.parametrize("name", MARTS)
+def test_readers_write_nothing(pipeline: Pipeline, role: str, name: str) -> None:
+    tenant_id = next(iter(pipeline.tenants.values()))
+    with psycopg.connect(pipeline.warehouse.dsn(role), autocommit=True) as connection:
+        connection.execute(
+            "select set_config('app.current_tenant_id', %s, false)", [str(tenant_id)]
+        )
+        for statement in (
+            "insert into {} (tenant_id) values (1)",
+            "update {} set tenant_id = 1",
+            "delete from {}",
+            "truncate {}",
+            "alter table {} disable row level security",
+            "drop table {}",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(sql.SQL(statement).format(mart(name)))
+
+
+def test_super_sees_every_tenant(pipeline: Pipeline) -> None:
+    rows = pipeline.query("select distinct tenant_id from marts.fct_messages", role="super")
+    assert {row[0] for row in rows} == set(pipeline.tenants.values())
+
+
+def test_analyst_login_is_bound_to_its_tenant(pipeline: Pipeline) -> None:
+    """Whatever it sets, and dead when the tenant is suspended."""
+    tenant_id, foreign_id = list(pipeline.tenants.values())[:2]
+    role = "mirante_analyst_0123456789ab"
+    owner, admin = pipeline.warehouse.dsn("owner"), pipeline.warehouse.dsn("admin")
+    with psycopg.connect(admin, autocommit=True) as connection:
+        database = sql.Identifier(connection.info.dbname)
+        connection.execute(f"create role {role} login password 'x' in role mirante_analyst")
+        connection.execute(
+            sql.SQL("grant connect on database {} to {}").format(database, sql.Identifier(role))
+        )
+        connection.execute("insert into app.analyst_logins values (%s, %s)", [role, tenant_id])
+    dsn = re.sub(r"//[^@]+@", f"//{role}:x@", admin)
+    count = "select array_agg(distinct tenant_id) from marts.fct_conversations"
+    try:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            for trick in (
+                "select 1",
+                f"set app.current_tenant_id = '{foreign_id}'",
+                "set row_security = on",
+                "set role mirante_analyst",
+            ):
+                connection.execute(trick)
+                assert connection.execute(count).fetchone() == ([tenant_id],)
+            for refused in ("set role mirante_app", "set session authorization mirante_app"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    connection.execute(refused)
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute("select * from app.load_state()")
+        with psycopg.connect(owner, autocommit=True) as connection:
+            connection.execute(
+                "update app.tenants set status = 'suspended' where id = %s", [tenant_id]
+            )
+        assert fetch_all(dsn, count) == [(None,)]
+    finally:
+        with psycopg.connect(owner, autocommit=True) as connection:
+            connection.execute(
+                "update app.tenants set status = 'active' where id = %s", [tenant_id]
+            )
+            connection.execute("delete from app.analyst_logins where role_name = %s", [role])
+        with psycopg.connect(admin, autocommit=True) as connection:
+            connection.execute(f"drop owned by {role}")
+            connection.execute(f"drop role {role}")
+
+
+def test_rebuild_never_shows_a_bare_mart(pipeline: Pipeline) -> None:
+    """A reader that asks without a tenant all through a build sees zero rows, always."""
+    from threading import Event
+
+    from warehouse.build import build
+
+    done = Event()
+
+    def watch() -> tuple[int, int]:
+        asked = seen = 0
+        with psycopg.connect(pipeline.warehouse.dsn("app"), autocommit=True) as connection:
+            while not done.is_set():
+                row = connection.execute("select count(*) from marts.fct_messages").fetchone()
+                assert row is not None
+                asked, seen = asked + 1, seen + row[0]
+        return asked, seen
+
+    with ThreadPoolExecutor(1) as threads:
+        watching = threads.submit(watch)
+        try:
+            build(pipeline.settings, pipeline.warehouse, select="fct_messages")
+        finally:
+            done.set()
+        asked, seen = watching.result(timeout=60)
+    assert asked > 10
+    assert seen == 0
+
+
+def test_no_credential_in_any_raw_or_mart_column(pipeline: Pipeline, sample_admin_dsn: str) -> None:
+    """Every credential of the sample carries a marker; none of it arrives anywhere."""
+    from warehouse.sample import SECRET_MARKER
+
+    planted = fetch_all(
+        sample_admin_dsn, "select count(*) from users where encrypted_password like %s",
+        [f"%{SECRET_MARKER}%"],
+    )  # fmt: skip
+    assert planted[0][0] > 0
+    tables = pipeline.query(
+        "select table_schema, table_name from information_schema.tables"
+        " where table_schema not in ('pg_catalog', 'information_schema')"
+    )
+    assert len(tables) > 30
+    with psycopg.connect(pipeline.warehouse.dsn("admin")) as connection:
+        for schema, table in tables:
+            found = connection.execute(
+                sql.SQL("select count(*) from {} as t where t::text like %s").format(
+                    sql.Identifier(schema, table)
+                ),
+                [f"%{SECRET_MARKER}%"],
+            ).fetchone()
+            assert found == (0,), f"{schema}.{table}"
+    for path in pipeline.settings.home.rglob("*"):
+        if path.is_file() and "postgres" not in path.relative_to(pipeline.settings.home).parts[0]:
+            assert SECRET_MARKER.encode() not in path.read_bytes(), path
+
+
+def test_nobody_sees_an_unmapped_inbox(pipeline: Pipeline) -> None:
+    raw, mapped = pipeline.query(
+        "select (select count(distinct inbox_id) from raw_chatwoot.conversations),"
+        " (select count(distinct inbox_id) from marts.fct_conversations)"
+    )[0]
+    assert raw > mapped > 0
