@@ -12,7 +12,14 @@ LIGHT = {
     "grid": "#e8ecf1",
     "text": "#5b6878",
 }
-DARK = {"line": "#2dd4bf", "fill": "rgba(45, 212, 191, 0.16)", "grid": "#263244", "text": "#9aa7b8"}
+DARK = {
+    "line": "#2dd4bf",
+    "fill": "rgba(45, 212, 191, 0.16)",
+    "grid": "#263244",
+    "text": "#9aa7b8",
+    "label": "#0e1520",
+    "strong": "#e6ebf2",
+}
 
 
 def conversations_per_day(days: pd.DataFrame, *, dark: bool) -> go.Figure:
@@ -32,7 +39,7 @@ def conversations_per_day(days: pd.DataFrame, *, dark: bool) -> go.Figure:
             y=days["conversations"],
             # One day has no line to draw.
             mode="lines+markers" if len(days) == 1 else "lines",
-            line={"color": colors["line"], "width": 2.5, "shape": "spline", "smoothing": 0.5},
+            line={"color": colors["line"], "width": 2.5},
             fill="tozeroy",
             fillcolor=colors["fill"],
             hovertext=texts,
@@ -63,9 +70,25 @@ def conversations_per_day(days: pd.DataFrame, *, dark: bool) -> go.Figure:
         margin={"l": 8, "r": 12, "t": 8, "b": 8},
         paper_bgcolor="rgba(0, 0, 0, 0)",
         plot_bgcolor="rgba(0, 0, 0, 0)",
-        hovermode="x unified",
+        hovermode="x",
+        hoverlabel={
+            "bgcolor": colors["label"],
+            "font": {"color": colors["strong"]},
+            "align": "left",
+        },
         dragmode=False,
-        xaxis={**axis, "showgrid": False, "tickformat": "%d/%m", "nticks": 8},
+        xaxis={
+            **axis,
+            "showgrid": False,
+            "tickformat": "%d/%m",
+            "nticks": 8,
+            "showspikes": True,
+            "spikethickness": 1,
+            "spikecolor": colors["text"],
+            "spikedash": "dot",
+            "spikesnap": "data",
+            "spikemode": "across",
+        },
         yaxis={
             **axis,
             "gridcolor": colors["grid"],

@@ -4,10 +4,21 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from string import Template
+from urllib.parse import quote
 
 from dashboard.auth import SelectableTenant, Viewer
 
 _PAGE = Template((Path(__file__).parent / "templates" / "page.html").read_text())
+# Until tenants bring their own.
+MARK = (
+    '<svg viewBox="0 0 32 32" aria-hidden="true">'
+    '<rect width="32" height="32" rx="8" fill="#0f766e"></rect>'
+    '<path d="M7 22l6-7 5 4 7-9" fill="none" stroke="#fff" stroke-width="3" '
+    'stroke-linecap="round" stroke-linejoin="round"></path></svg>'
+)
+ICON = "data:image/svg+xml," + quote(
+    MARK.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ')
+)
 SEGMENTS = {
     "gym": "Academia",
     "clinic": "Clínica",
@@ -89,4 +100,6 @@ def message_page(brand_name: str, title: str, text: str) -> str:
 
 
 def _page(brand_name: str, title: str, body: str) -> str:
-    return _PAGE.substitute(brand=escape(brand_name), title=escape(title), body=body)
+    return _PAGE.substitute(
+        brand=escape(brand_name), title=escape(title), icon=ICON, mark=MARK, body=body
+    )

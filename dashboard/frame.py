@@ -14,42 +14,27 @@ AMBER_AFTER, RED_AFTER = timedelta(minutes=60), timedelta(hours=3)
 
 
 def header(visit: Visit, brand_name: str) -> None:
-    """Brand, tenant, log-out; for the agency also the way to another client."""
+    """Brand, log-out, whose data is on the page and when it was loaded."""
     viewer = visit.viewer
     is_agency = viewer.role == "super_admin"
-    agency = (
-        '<a class="mirante-link" href="/cliente" target="_self">Trocar cliente</a>'
-        if is_agency
-        else ""
-    )
-    title = escape(f"Vendo: {viewer.tenant_name}" if is_agency else str(viewer.tenant_name))
+    switch = '<a href="/cliente" target="_self">Trocar cliente</a>' if is_agency else ""
+    whose = '<span class="m-agency">Você está vendo os dados de</span>' if is_agency else ""
+    level, age, moment = _freshness(visit)
+    loaded = f'<p class="m-loaded m-{level}">Dados carregados {age} · {moment}</p>' if level else ""
     st.html(STYLES)
     st.html(
         f"""
-        <div class="mirante-bar">
-          <span class="mirante-brand">{escape(brand_name)}</span>
-          <span class="mirante-user">{escape(viewer.email)}</span>
-          {agency}
-          <form method="post" action="/sair" target="_self">
-            <button type="submit" class="mirante-link">Sair</button>
-          </form>
+        <div class="m-bar">
+          <span class="m-brand">{escape(brand_name)}</span>
+          <span class="m-user">{escape(viewer.email)}</span>
+          {switch}
+          <form method="post" action="/sair"><button type="submit">Sair</button></form>
         </div>
-        <h1 class="mirante-tenant">{title}</h1>
+        <div class="m-title">
+          <h1>{whose}{escape(viewer.tenant_name or "")}</h1>
+          {loaded}
+        </div>
         """
-    )
-
-
-def freshness(visit: Visit) -> None:
-    """When the data was loaded, and a banner once that is too long ago."""
-    loaded_at = visit.load_state.last_loaded_at
-    if loaded_at is None:
-        return
-    span = max(datetime.now(UTC) - loaded_at, timedelta())
-    level = "red" if span > RED_AFTER else "amber" if span > AMBER_AFTER else "green"
-    moment = formats.moment(loaded_at, visit.timezone)
-    st.html(
-        f'<p class="mirante-loaded mirante-{level}">'
-        f"Dados carregados {formats.age(span)} · {moment}</p>"
     )
     if level == "red":
         st.error(
@@ -59,30 +44,42 @@ def freshness(visit: Visit) -> None:
         )
     elif level == "amber":
         st.warning(
-            f"A última carga foi {formats.age(span)}. As conversas mais recentes ainda não "
-            "aparecem nos números.",
+            f"A última carga foi {age}. As conversas mais recentes ainda não aparecem nos números.",
             icon="🟠",
         )
 
 
+def _freshness(visit: Visit) -> tuple[str | None, str, str]:
+    """Level (green, amber, red; None before the first load), age and moment of the last load."""
+    loaded_at = visit.load_state.last_loaded_at
+    if loaded_at is None:
+        return None, "", ""
+    span = max(datetime.now(UTC) - loaded_at, timedelta())
+    level = "red" if span > RED_AFTER else "amber" if span > AMBER_AFTER else "green"
+    return level, formats.age(span), formats.moment(loaded_at, visit.timezone)
+
+
 def empty(title: str, reason: str) -> None:
     """Nothing to show, and why."""
-    st.html(
-        f'<div class="mirante-empty" role="status"><h2>{escape(title)}</h2>'
-        f"<p>{escape(reason)}</p></div>"
-    )
+    _message(title, escape(reason))
 
 
 def session_ended() -> None:
     """The session ended while the page was open; the guard sends the tab away by itself."""
-    st.html(STYLES)
-    empty("Sua sessão terminou", "Entre de novo para continuar.")
-    st.html('<p class="mirante-center"><a href="/entrar" target="_self">Entrar</a></p>')
+    _message(
+        "Sua sessão terminou",
+        'Entre de novo para continuar.</p><p><a href="/entrar" target="_self">Entrar</a>',
+    )
 
 
 def unavailable() -> None:
     """The database did not answer."""
-    empty(
+    _message(
         "Não foi possível ler os dados agora",
         "O banco de dados não respondeu. Recarregue a página em alguns instantes.",
     )
+
+
+def _message(title: str, text: str) -> None:
+    st.html(STYLES)
+    st.html(f'<div class="m-empty" role="status"><h2>{escape(title)}</h2><p>{text}</p></div>')

@@ -24,10 +24,11 @@ select
     exists (
         select 1 from marts.dim_inboxes where tenant_id = %(tenant_id)s
     ) as has_inboxes,
-    (
-        select max(date) from marts.agg_daily
-        where tenant_id = %(tenant_id)s and conversations > 0
-    ) as last_date
+    min(date) as first_date,
+    max(date) as last_date
+from marts.agg_daily
+where tenant_id = %(tenant_id)s
+    and conversations > 0
 """
 
 # Sums come from the facts here, not from agg_daily, for two reasons: the percentiles read the
@@ -161,7 +162,9 @@ order by date
 
 
 def coverage(visit: Visit) -> pd.DataFrame:
-    """One row: is_built (the tenant reached the marts), has_inboxes, last_date (NULL: no data)."""
+    """One row: is_built (the tenant reached the marts), has_inboxes, first_date and last_date
+    of a conversation (NULL: none).
+    """
     return _ask(visit, COVERAGE)
 
 

@@ -120,11 +120,10 @@ def _page_shell(brand_name: str) -> tuple[str, list[str]]:
     Raises MiranteError when the page is not the one this was written for.
     """
     source = (Path(streamlit.__file__).parent / "static" / "index.html").read_text()
-    icon = re.search(r'href="(data:image/svg[^"]+)"', forms.log_in_page(brand_name))
     replacements = (
         (r'<html lang="en">', '<html lang="pt-BR">'),
         (r"<title>Streamlit</title>", f"<title>{escape(brand_name)}</title>"),
-        (r'href="\./favicon\.png"', f'href="{icon[1] if icon else ""}"'),
+        (r'href="\./favicon\.png"', f'href="{forms.ICON}"'),
         (r'\s*<link rel="service-desc"[^>]*>', ""),
         (
             r"<noscript>.*?</noscript>",

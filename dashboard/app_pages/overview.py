@@ -20,15 +20,13 @@ PRESETS = {
     CUSTOM: "Personalizado",
 }
 DEFAULT_PRESET = "30"
-LONGEST_PERIOD = timedelta(days=731)
 
 
 @dataclass(frozen=True)
 class Card:
-    """One KPI as it is written."""
+    """One KPI as it is written; `kpi` names its docs block."""
 
-    key: str
-    label: str
+    kpi: str
     value: str
     change: str | None
     good: Literal["up", "down"]
@@ -38,7 +36,6 @@ class Card:
 
 def show(visit: Visit) -> None:
     """Draw the page."""
-    frame.freshness(visit)
     if visit.load_state.last_loaded_at is None or visit.load_state.last_built_at is None:
         frame.empty(
             "A primeira carga ainda não terminou",
@@ -59,7 +56,7 @@ def show(visit: Visit) -> None:
         )
         return
 
-    period = choose_period(datetime.now(ZoneInfo(visit.timezone)).date())
+    period = choose_period(datetime.now(ZoneInfo(visit.timezone)).date(), coverage["first_date"])
     if period is None:
         return
     start, end = period
@@ -79,7 +76,7 @@ def show(visit: Visit) -> None:
     show_conversations_per_day(days)
 
 
-def choose_period(today: date) -> tuple[date, date] | None:
+def choose_period(today: date, first_date: date | None) -> tuple[date, date] | None:
     """The period the viewer chose, kept in the address; None while half of it is chosen."""
     preset = st.segmented_control(
         "Período",
@@ -95,7 +92,7 @@ def choose_period(today: date) -> tuple[date, date] | None:
         chosen = st.date_input(
             "De … até …",
             value=(today - timedelta(days=29), today),
-            min_value=today - LONGEST_PERIOD,
+            min_value=min(first_date or today, today - timedelta(days=89)),
             max_value=today,
             format="DD/MM/YYYY",
             key="datas",
@@ -122,8 +119,7 @@ def cards(kpis: pd.Series) -> tuple[Card, ...]:
     """The four KPIs of a row of queries.overview, written in Portuguese."""
     return (
         Card(
-            key="conversations",
-            label="Conversas",
+            kpi="kpi_conversations",
             value=formats.number(kpis["conversations"]),
             change=formats.change(kpis["conversations_change"]),
             good="up",
@@ -131,8 +127,7 @@ def cards(kpis: pd.Series) -> tuple[Card, ...]:
             detail="iniciadas no período",
         ),
         Card(
-            key="lead_rate",
-            label="Taxa de conversão (leads)",
+            kpi="kpi_lead_rate",
             value=formats.percent(kpis["lead_rate"]),
             change=formats.points(kpis["lead_rate_change"]),
             good="up",
@@ -140,8 +135,7 @@ def cards(kpis: pd.Series) -> tuple[Card, ...]:
             detail=formats.count(kpis["leads"], "lead", "leads"),
         ),
         Card(
-            key="crm_rate",
-            label="Taxa de conversão (CRM)",
+            kpi="kpi_crm_rate",
             value=formats.percent(kpis["crm_rate"]),
             change=formats.points(kpis["crm_rate_change"]),
             good="up",
@@ -149,8 +143,7 @@ def cards(kpis: pd.Series) -> tuple[Card, ...]:
             detail=formats.count(kpis["conversions"], "cliente convertido", "clientes convertidos"),
         ),
         Card(
-            key="first_reply",
-            label="Tempo até a 1ª resposta",
+            kpi="kpi_first_reply_time",
             value=formats.duration(kpis["first_reply_median_seconds"]),
             change=formats.change(kpis["first_reply_change"]),
             good="down",
@@ -164,13 +157,14 @@ def show_cards(row: tuple[Card, ...]) -> None:
     """Side by side; two by two on a phone (pages.css)."""
     with st.container(key="kpis"):
         for column, card in zip(st.columns(len(row)), row, strict=True):
-            with column.container(border=True, key=f"kpi-{card.key}"):
+            definition = definitions.definition(card.kpi)
+            with column.container(border=True, key=card.kpi.replace("_", "-")):
                 st.metric(
-                    card.label,
+                    definition.label,
                     card.value,
                     card.change,
                     delta_color="normal" if card.good == "up" else "inverse",
-                    help=definitions.definition(f"kpi_{card.key}"),
+                    help=definition.text,
                 )
                 st.caption(f"{card.detail}  \nantes: {card.previous}")
 
@@ -178,7 +172,7 @@ def show_cards(row: tuple[Card, ...]) -> None:
 def show_conversations_per_day(days: pd.DataFrame) -> None:
     """The chart, what it says, and its numbers."""
     sentence = conversations_sentence(days.iloc[0])
-    with st.container(border=True, key="conversations-per-day"):
+    with st.container(border=True, key="panel-conversations-per-day"):
         st.subheader("Conversas por dia", anchor=False)
         st.caption(sentence)
         st.plotly_chart(
