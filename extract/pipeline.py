@@ -10,18 +10,22 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import adbc_driver_postgresql.dbapi
 import dlt
 import psycopg
 import pyarrow as pa
 from dlt.common.pipeline import LoadInfo
-from psycopg import Connection, conninfo
+from psycopg import Connection
 
 from extract import raw
-from extract.errors import ExtractError, explain, find, place
-from extract.source import TableReader, chatwoot, inspect_source, open_snapshot, speaking_of
+from extract.databases import (
+    ExtractError,
+    as_extract_error,
+    connect,
+    connect_arrow,
+    speaking_of,
+)
+from extract.source import TableReader, chatwoot, inspect_source, open_snapshot
 from extract.tables import TABLES
-from warehouse.db import describe_dsn, explain_refusal
 
 log = logging.getLogger(__name__)
 
@@ -87,12 +91,12 @@ def run_extract(
     small tables, for the others with `full`. `progress` is told of each table once it has been
     read, before it is loaded. Raises ExtractError; the run is then recorded as failed.
     """
-    with _lock(warehouse_dsn), _connect(warehouse_dsn) as connection:
+    with _lock(warehouse_dsn), connect("warehouse", warehouse_dsn) as connection:
         run_id = _begin(connection, "full" if full else "tick")
         try:
             runs = _extract(connection, source_dsn, warehouse_dsn, home / "dlt", full, progress)
         except BaseException as error:
-            failure = _as_extract_error(error, warehouse_dsn)
+            failure = as_extract_error(error, "warehouse", warehouse_dsn)
             _fail(connection, run_id, str(failure))
             if isinstance(error, Exception):
                 raise failure from None
@@ -104,7 +108,7 @@ def run_extract(
 @contextmanager
 def _lock(dsn: str) -> Iterator[None]:
     """Hold the warehouse's extraction lock on a connection that does nothing else."""
-    with _connect(dsn) as connection:
+    with connect("warehouse", dsn) as connection:
         if connection.execute("select pg_try_advisory_lock(%s)", [LOCK_KEY]).fetchone() != (True,):
             holder = connection.execute(
                 """
@@ -121,18 +125,6 @@ def _lock(dsn: str) -> Iterator[None]:
                 f"another extraction is running (database session {who}): wait for it to end"
             )
         yield
-
-
-@contextmanager
-def _connect(dsn: str) -> Iterator[Connection[Any]]:
-    try:
-        connection = psycopg.connect(
-            dsn, autocommit=True, connect_timeout=15, application_name="mirante"
-        )
-    except psycopg.OperationalError as error:
-        raise ExtractError(f"warehouse: {explain_refusal(dsn, error)}") from None
-    with connection:
-        yield connection
 
 
 def _begin(connection: Connection[Any], pass_: str) -> int:
@@ -183,15 +175,6 @@ def _fail(connection: Connection[Any], run_id: int, error: str) -> None:
         log.warning("run %s could not be recorded as failed", run_id)
 
 
-def _as_extract_error(error: BaseException, warehouse_dsn: str) -> ExtractError:
-    if isinstance(error, KeyboardInterrupt):
-        return ExtractError("interrupted")
-    if known := find(error):
-        return known
-    log.error("extraction failed at %s", place(error))
-    return ExtractError(f"warehouse {describe_dsn(warehouse_dsn)}: {explain(error)}")
-
-
 def _extract(
     connection: Connection[Any],
     source_dsn: str,
@@ -210,7 +193,7 @@ def _extract(
             TableReader(
                 source,
                 held[source.table.name],
-                state=states.get(source.table.name, {}),
+                before=states.get(source.table.name, {}),
                 erased=erased.get(source.table.name),
                 is_full=full,
             )
@@ -283,15 +266,15 @@ def _read(
     progress: Callable[[TableRun], None] | None,
 ) -> bool:
     """Read all tables at one moment of the source; False: nothing is new, dlt was not asked."""
-    address = conninfo.make_conninfo(warehouse_dsn, application_name="mirante")
     with (
         open_snapshot(source_dsn) as (source, moment),
-        adbc_driver_postgresql.dbapi.connect(address, autocommit=True) as warehouse,
+        connect_arrow(warehouse_dsn, autocommit=True) as warehouse,
     ):
 
         def read(reader: TableReader) -> Iterator[pa.Table]:
             with speaking_of("source", source_dsn):
-                yield from reader.changes(source, warehouse, moment)
+                held = raw.RawRows(warehouse, reader.held, warehouse_dsn)
+                yield from reader.changes(source, held, moment)
             if progress:
                 progress(_table_run(reader, 0.0, 0))
 

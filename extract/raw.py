@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg import Connection, sql
 
+from extract.databases import speaking_of
 from extract.tables import Column, Table
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ def prepare(
 
     `wanted` has the source's type of each allow-listed column that the source has.
     """
+    connection.execute("set lock_timeout = '1min'")
+    _empty_staging(connection)
     existing = _column_types(connection)
     if connection.execute("select to_regnamespace(%s)", [SCHEMA]).fetchone() == (None,):
         connection.execute(sql.SQL("create schema {}").format(sql.Identifier(SCHEMA)))
@@ -51,6 +54,20 @@ def prepare(
         table.name: RawTable(table, types[table.name], _is_empty(connection, table))
         for table in tables
     }
+
+
+def _empty_staging(connection: Connection[Any]) -> None:
+    """Empty what a killed or failed load left on its way: the ledger does not reach it there."""
+    rows = connection.execute(
+        """
+        select pg_class.relname from pg_catalog.pg_class
+        where pg_class.relnamespace = to_regnamespace(%s) and pg_class.relkind = 'r'
+            and pg_class.relname not like %s and pg_relation_size(pg_class.oid) > 0
+        """,
+        [STAGING_SCHEMA, r"\_dlt%"],
+    )
+    for (table,) in rows.fetchall():
+        connection.execute(sql.SQL("truncate {}").format(sql.Identifier(STAGING_SCHEMA, table)))
 
 
 def _make_table(
@@ -194,8 +211,9 @@ class RawRows:
     JSON is read as text, so that both sides compare and travel alike.
     """
 
-    def __init__(self, connection: Any, raw: RawTable) -> None:
+    def __init__(self, connection: Any, raw: RawTable, dsn: str) -> None:
         self._connection = connection
+        self._dsn = dsn
         self._raw = raw
         self._name = sql.Identifier(SCHEMA, raw.table.name)
 
@@ -230,8 +248,10 @@ class RawRows:
         query = sql.SQL("select id from {} where {}").format(
             self._name, sql.SQL(" and ").join(conditions)
         )
-        found = list(stream(self._connection, query))
-        return pa.concat_tables(found)["id"].combine_chunks() if found else pa.array([], pa.int64())
+        found = self._all(query)
+        types = {"int4": pa.int32(), "int8": pa.int64()}
+        nothing = pa.array([], types[self._raw.types["id"]])
+        return nothing if found is None else found["id"].combine_chunks()
 
     def _fetch(self, expressions: Sequence[sql.Composable], ids: pa.Array) -> pa.Table | None:
         if not len(ids):
@@ -240,7 +260,12 @@ class RawRows:
         query = sql.SQL("select {} from {} where id = any({}::int8[])").format(
             sql.SQL(", ").join(expressions), self._name, sql.Literal(listed)
         )
-        found = list(stream(self._connection, query))
+        return self._all(query)
+
+    def _all(self, query: sql.Composable) -> pa.Table | None:
+        # Inside the reading of the source, whose errors name the source.
+        with speaking_of("warehouse", self._dsn):
+            found = list(stream(self._connection, query))
         return pa.concat_tables(found) if found else None
 
 

@@ -5,22 +5,20 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-import adbc_driver_postgresql.dbapi
 import dlt
-import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 from dlt.common.schema.typing import TColumnSchema
 from dlt.extract import DltResource
-from psycopg import conninfo, sql
+from psycopg import sql
 
 from extract import raw
-from extract.errors import ExtractError, explain, place
+from extract.databases import ExtractError, connect, connect_arrow, speaking_of
 from extract.tables import FORBIDDEN_COLUMNS, TABLES, Table
-from warehouse.db import describe_dsn, explain_refusal
+from warehouse.db import describe_dsn
 
 log = logging.getLogger(__name__)
 
@@ -52,31 +50,13 @@ class SourceTable:
         return bool(self.types)
 
 
-@contextmanager
-def speaking_of(side: str, dsn: str) -> Iterator[None]:
-    """Turn what goes wrong inside into one line that names the database."""
-    try:
-        yield
-    except ExtractError:
-        raise
-    except Exception as error:
-        log.error("%s failed at %s", side, place(error))
-        raise ExtractError(f"{side} {describe_dsn(dsn)}: {explain(error)}") from None
-
-
 def inspect_source(dsn: str) -> list[SourceTable]:
     """What of the allow-list this database has and lets us read.
 
     Raises ExtractError when it is out of reach, no Chatwoot, lacks something required, or
     something is not granted: before anything is written.
     """
-    try:
-        connection = psycopg.connect(
-            dsn, autocommit=True, connect_timeout=15, application_name="mirante"
-        )
-    except psycopg.OperationalError as error:
-        raise ExtractError(f"source: {explain_refusal(dsn, error)}") from None
-    with connection, speaking_of("source", dsn):
+    with connect("source", dsn) as connection, speaking_of("source", dsn):
         connection.execute("set default_transaction_read_only = on")
         for setting in SESSION:
             connection.execute(setting)
@@ -205,8 +185,7 @@ def _report_news(types: Mapping[str, Mapping[str, str]]) -> None:
 def open_snapshot(dsn: str) -> Iterator[tuple[Any, datetime]]:
     """A read-only ADBC connection that sees one moment of the source, and that moment in UTC."""
     with speaking_of("source", dsn):
-        address = conninfo.make_conninfo(dsn, application_name="mirante", connect_timeout=15)
-        connection = adbc_driver_postgresql.dbapi.connect(address)
+        connection = connect_arrow(dsn, autocommit=False)
         try:
             with connection.cursor() as cursor:
                 cursor.execute("set transaction isolation level repeatable read, read only")
@@ -222,8 +201,8 @@ def open_snapshot(dsn: str) -> Iterator[tuple[Any, datetime]]:
 class TableReader:
     """Reads one table of the source and keeps what raw_chatwoot does not hold yet.
 
-    `state` is what the last finished run left in dlt's state, and after reading what this one
-    leaves. Counts are right once `changes` is exhausted.
+    `before` is what the last finished run left in dlt's state, `state` what this one leaves once
+    `changes` is exhausted; the counts are right from then on too.
     """
 
     def __init__(
@@ -231,7 +210,7 @@ class TableReader:
         source: SourceTable,
         held: raw.RawTable,
         *,
-        state: Mapping[str, Any],
+        before: Mapping[str, Any],
         erased: pa.Array | None,
         is_full: bool,
     ) -> None:
@@ -241,21 +220,27 @@ class TableReader:
         self.seconds = 0.0
         self._source = source
         self._erased = erased
-        self._before = dict(state)
-        # A column that came or went changed every row without touching updated_at.
-        columns = sorted(source.types)
+        self._before = before
         self._is_whole = (
             is_full
             or self.table.read == "whole"
             or held.is_empty
-            or state.get("columns") != columns
-            or not state.get("updated_at")
+            # A column that came or went changed every row without touching updated_at.
+            or before.get("columns") != sorted(source.types)
+            or not before.get("updated_at")
         )
-        start = {} if self._is_whole else state
-        self.state: dict[str, Any] = {
-            "columns": columns,
-            "max_id": start.get("max_id"),
-            "updated_at": start.get("updated_at"),
+        start = {} if self._is_whole else before
+        updated_at = start.get("updated_at")
+        self._max_id: int | None = start.get("max_id")
+        self._updated_at = datetime.fromisoformat(updated_at) if updated_at else None
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the next run needs to know of this one."""
+        return {
+            "columns": sorted(self._source.types),
+            "max_id": self._max_id,
+            "updated_at": self._updated_at.isoformat() if self._updated_at else None,
         }
 
     @property
@@ -265,23 +250,23 @@ class TableReader:
 
     @property
     def watermark(self) -> str | None:
-        """How far the table has been read: latest `updated_at`, else the highest id."""
-        if self.state["updated_at"]:
-            return str(self.state["updated_at"])
-        return f"id {self.state['max_id']}" if self.state["max_id"] else None
+        """How far the table has been read: the latest `updated_at`, else the highest id."""
+        if self._updated_at:
+            return self._updated_at.isoformat()
+        return None if self._max_id is None else f"id {self._max_id}"
 
-    def changes(self, source: Any, warehouse: Any, moment: datetime) -> Iterator[pa.Table]:
+    def changes(self, source: Any, held: raw.RawRows, moment: datetime) -> Iterator[pa.Table]:
         """Rows to merge: new, changed, and tombstones. Equal and erased rows are left out."""
-        pages = self._changes(source, raw.RawRows(warehouse, self.held), moment)
+        parts = self._parts(source, held, moment)
         while True:
             started = time.perf_counter()
-            rows = next(pages, None)
+            rows = next(parts, None)
             self.seconds += time.perf_counter() - started
             if rows is None:
                 return
             yield rows
 
-    def _changes(self, source: Any, held: raw.RawRows, moment: datetime) -> Iterator[pa.Table]:
+    def _parts(self, source: Any, held: raw.RawRows, moment: datetime) -> Iterator[pa.Table]:
         if not self._source.is_present:
             return
         last_id: int | None = None
@@ -292,7 +277,7 @@ class TableReader:
                 page_rows += rows.num_rows
                 after, last_id = last_id, rows["id"][-1].as_py()
                 self._note(rows, moment)
-                yield from self._split(rows, held)
+                yield from self._changed(rows, held)
                 if self._is_whole:
                     yield from self._gone(rows["id"], held, after, last_id)
             if page_rows < PAGE_ROWS:
@@ -301,18 +286,16 @@ class TableReader:
             yield from self._gone(None, held, last_id, None)
 
     def _condition(self) -> sql.Composable:
-        if self._is_whole:
+        if self._is_whole or self._updated_at is None or self._max_id is None:
             return sql.SQL("true")
-        since = datetime.fromisoformat(self._before["updated_at"]) - TIME_OVERLAP
         return sql.SQL("(updated_at >= {} or id > {})").format(
-            sql.Literal(since), sql.Literal(self._before["max_id"] - ID_OVERLAP)
+            sql.Literal(self._updated_at - TIME_OVERLAP), sql.Literal(self._max_id - ID_OVERLAP)
         )
 
     def _query(self, condition: sql.Composable, after: int | None) -> sql.Composed:
-        present = self._source.types
         expressions = [
             raw.read_expression(
-                sql.Identifier(name) if name in present else sql.SQL("null"),
+                sql.Identifier(name) if name in self._source.types else sql.SQL("null"),
                 self.held.types[name],
                 name,
             )
@@ -331,14 +314,14 @@ class TableReader:
 
     def _note(self, rows: pa.Table, moment: datetime) -> None:
         self.rows_read += rows.num_rows
-        highest = pc.max(rows["id"]).as_py()
-        self.state["max_id"] = max(highest, self.state["max_id"] or highest)
+        highest = rows["id"][-1].as_py()
+        self._max_id = highest if self._max_id is None else max(highest, self._max_id)
         if "updated_at" in rows.column_names:
-            # A time in the future would hide all changes until then.
-            latest = min(pc.max(rows["updated_at"]).as_py() or moment, moment).isoformat()
-            self.state["updated_at"] = max(latest, self.state["updated_at"] or latest)
+            # A time in the future would hide every change until then.
+            latest = min(pc.max(rows["updated_at"]).as_py() or moment, moment)
+            self._updated_at = max(latest, self._updated_at or latest)
 
-    def _split(self, rows: pa.Table, held: raw.RawRows) -> Iterator[pa.Table]:
+    def _changed(self, rows: pa.Table, held: raw.RawRows) -> Iterator[pa.Table]:
         if self._erased is not None:
             is_erased = pc.is_in(rows["id"].cast(pa.int64()), value_set=self._erased)
             rows = rows.filter(pc.invert(is_erased))
@@ -358,7 +341,8 @@ class TableReader:
         if ids is not None:
             alive = alive.filter(pc.invert(pc.is_in(alive, value_set=ids.combine_chunks())))
         for start in range(0, len(alive), PAGE_ROWS):
-            if tombstones := held.tombstones(alive.slice(start, PAGE_ROWS)):
+            tombstones = held.tombstones(alive.slice(start, PAGE_ROWS))
+            if tombstones is not None:
                 self.rows_deleted += tombstones.num_rows
                 yield tombstones
 
@@ -402,8 +386,3 @@ def _hints(reader: TableReader) -> list[TColumnSchema]:
     return [
         {"name": name, "nullable": name != "id", **kinds[type_]} for name, type_ in types.items()
     ]
-
-
-def utc_now() -> datetime:
-    """The time, as Chatwoot would write it."""
-    return datetime.now(UTC).replace(tzinfo=None)
