@@ -5,8 +5,9 @@
     language plpgsql immutable strict
     as $$
     declare
-        decoded jsonb := encoded::jsonb;
+        decoded jsonb;
     begin
+        decoded := encoded::jsonb;
         if jsonb_typeof(decoded) = 'string' then
             decoded := (decoded #>> '{}')::jsonb;
         end if;

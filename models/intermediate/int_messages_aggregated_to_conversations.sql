@@ -25,7 +25,8 @@ final as (
         conversation_id,
         max(sender_kind) filter (where is_last) as last_side,
         string_agg(
-            sender_kind || ': ' || left({{ message_text() }}, 200),
+            sender_kind || ': '
+            || case when is_deleted then '[apagada]' else left({{ message_text() }}, 200) end,
             e'\n' order by message_number
         ) filter (where message_number <= 3) as preview,
         count(*) as message_count,
