@@ -34,7 +34,7 @@ lines as (
         tenant_id,
         conversation_id,
         message_id,
-        sender_kind || ': ' || message_text as line,
+        sender_kind || ': ' || message_text as message_line,
         created_at
     from texts
     where message_text <> ''
@@ -45,7 +45,7 @@ measured as (
 
     select
         *,
-        sum(length(line) + 1) over (
+        sum(length(message_line) + 1) over (
             partition by tenant_id, conversation_id order by created_at desc, message_id desc
         ) as characters_to_end
     from lines
@@ -57,7 +57,7 @@ assembled as (
     select
         tenant_id,
         conversation_id,
-        string_agg(line, e'\n' order by created_at, message_id) as transcript,
+        string_agg(message_line, e'\n' order by created_at, message_id) as transcript,
         array_agg(message_id order by created_at, message_id) as message_ids,
         max(created_at) as last_message_at
     from measured

@@ -42,13 +42,13 @@ final as (
         scored_at
     from aged
     order by
-        tenant_id,
-        conversation_id,
+        tenant_id asc,
+        conversation_id asc,
         is_present desc,
         scored_at desc,
         prompt_version desc,
-        provider,
-        model
+        provider desc,
+        model desc
 
 )
 

@@ -75,10 +75,21 @@ waits as (
 final as (
 
     select distinct on (tenant_id, conversation_id, waiting_since)
-        *
+        tenant_id,
+        conversation_id,
+        inbox_id,
+        agent_id,
+        ended_by,
+        tenant_timezone,
+        waiting_since,
+        ended_at
     from waits
     where waiting_since is not null
-    order by tenant_id, conversation_id, waiting_since, ended_at desc nulls first
+    order by
+        tenant_id asc,
+        conversation_id asc,
+        waiting_since asc,
+        ended_at desc nulls first
 
 )
 

@@ -131,52 +131,109 @@ by_answer_date as (
 
 days as (
 
-    select tenant_id, date, inbox_id from by_created_date
+    select
+        tenant_id,
+        date,
+        inbox_id
+    from by_created_date
+
     union
-    select tenant_id, date, inbox_id from by_message_date
+
+    select
+        tenant_id,
+        date,
+        inbox_id
+    from by_message_date
+
     union
-    select tenant_id, date, inbox_id from by_replied_date
+
+    select
+        tenant_id,
+        date,
+        inbox_id
+    from by_replied_date
+
     union
-    select tenant_id, date, inbox_id from by_event_date
+
+    select
+        tenant_id,
+        date,
+        inbox_id
+    from by_event_date
+
     union
-    select tenant_id, date, inbox_id from by_answer_date
+
+    select
+        tenant_id,
+        date,
+        inbox_id
+    from by_answer_date
 
 ),
-
-{%- set sums = {
-    'by_created_date': [
-        'conversations', 'leads', 'qualified_leads', 'visits', 'conversions', 'first_replies',
-        'first_reply_seconds_sum', 'first_reply_business_count',
-        'first_reply_business_seconds_sum', 'contacted_conversations',
-        'unanswered_conversations', 'resolved_conversations', 'reopened_conversations',
-        'one_touch_conversations', 'bot_resolved_conversations', 'scored_conversations',
-        'lead_score_sum'
-    ],
-    'by_message_date': ['contact_messages', 'agent_messages', 'bot_messages'],
-    'by_replied_date': ['replies', 'wait_seconds_sum'],
-    'by_event_date': ['resolutions', 'first_resolutions', 'first_resolution_seconds_sum'],
-    'by_answer_date': ['csat_count', 'csat_good'],
-} %}
 
 final as (
 
     select
         days.tenant_id,
         days.date,
-        days.inbox_id
-        {%- for basis, columns in sums.items() %}
-        {%- for column in columns %},
-        coalesce({{ basis }}.{{ column }}, 0)::bigint as {{ column }}
-        {%- endfor %}
-        {%- endfor %}
+        days.inbox_id,
+        coalesce(by_created_date.conversations, 0)::bigint as conversations,
+        coalesce(by_created_date.leads, 0)::bigint as leads,
+        coalesce(by_created_date.qualified_leads, 0)::bigint as qualified_leads,
+        coalesce(by_created_date.visits, 0)::bigint as visits,
+        coalesce(by_created_date.conversions, 0)::bigint as conversions,
+        coalesce(by_created_date.first_replies, 0)::bigint as first_replies,
+        coalesce(by_created_date.first_reply_seconds_sum, 0)::bigint as first_reply_seconds_sum,
+        coalesce(by_created_date.first_reply_business_count, 0)::bigint
+            as first_reply_business_count,
+        coalesce(by_created_date.first_reply_business_seconds_sum, 0)::bigint
+            as first_reply_business_seconds_sum,
+        coalesce(by_created_date.contacted_conversations, 0)::bigint as contacted_conversations,
+        coalesce(by_created_date.unanswered_conversations, 0)::bigint as unanswered_conversations,
+        coalesce(by_created_date.resolved_conversations, 0)::bigint as resolved_conversations,
+        coalesce(by_created_date.reopened_conversations, 0)::bigint as reopened_conversations,
+        coalesce(by_created_date.one_touch_conversations, 0)::bigint as one_touch_conversations,
+        coalesce(by_created_date.bot_resolved_conversations, 0)::bigint
+            as bot_resolved_conversations,
+        coalesce(by_created_date.scored_conversations, 0)::bigint as scored_conversations,
+        coalesce(by_created_date.lead_score_sum, 0)::bigint as lead_score_sum,
+        coalesce(by_message_date.contact_messages, 0)::bigint as contact_messages,
+        coalesce(by_message_date.agent_messages, 0)::bigint as agent_messages,
+        coalesce(by_message_date.bot_messages, 0)::bigint as bot_messages,
+        coalesce(by_replied_date.replies, 0)::bigint as replies,
+        coalesce(by_replied_date.wait_seconds_sum, 0)::bigint as wait_seconds_sum,
+        coalesce(by_event_date.resolutions, 0)::bigint as resolutions,
+        coalesce(by_event_date.first_resolutions, 0)::bigint as first_resolutions,
+        coalesce(by_event_date.first_resolution_seconds_sum, 0)::bigint
+            as first_resolution_seconds_sum,
+        coalesce(by_answer_date.csat_count, 0)::bigint as csat_count,
+        coalesce(by_answer_date.csat_good, 0)::bigint as csat_good
     from days
-    {%- for basis in sums %}
-    left join {{ basis }}
+    left join by_created_date
         on
-            days.tenant_id = {{ basis }}.tenant_id
-            and days.date = {{ basis }}.date
-            and days.inbox_id = {{ basis }}.inbox_id
-    {%- endfor %}
+            days.tenant_id = by_created_date.tenant_id
+            and days.date = by_created_date.date
+            and days.inbox_id = by_created_date.inbox_id
+    left join by_message_date
+        on
+            days.tenant_id = by_message_date.tenant_id
+            and days.date = by_message_date.date
+            and days.inbox_id = by_message_date.inbox_id
+    left join by_replied_date
+        on
+            days.tenant_id = by_replied_date.tenant_id
+            and days.date = by_replied_date.date
+            and days.inbox_id = by_replied_date.inbox_id
+    left join by_event_date
+        on
+            days.tenant_id = by_event_date.tenant_id
+            and days.date = by_event_date.date
+            and days.inbox_id = by_event_date.inbox_id
+    left join by_answer_date
+        on
+            days.tenant_id = by_answer_date.tenant_id
+            and days.date = by_answer_date.date
+            and days.inbox_id = by_answer_date.inbox_id
 
 )
 

@@ -51,7 +51,7 @@ csat_answers as (
     select distinct on (conversation_id) *
     from {{ ref('stg_chatwoot__csat_survey_responses') }}
     where rating between 1 and 5
-    order by conversation_id, created_at desc, csat_response_id desc
+    order by conversation_id asc, created_at desc, csat_response_id desc
 
 ),
 

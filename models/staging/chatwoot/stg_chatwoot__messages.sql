@@ -46,7 +46,9 @@ renamed as (
         content,
         private as is_private,
         coalesce({{ json_value('content_attributes', 'deleted') }} = 'true', false) as is_deleted,
-        coalesce({{ json_value('content_attributes', 'external_echo') }} not in ('', 'false'), false) as is_external_echo,
+        coalesce(
+            {{ json_value('content_attributes', 'external_echo') }} not in ('', 'false'), false
+        ) as is_external_echo,
         created_at at time zone 'utc' as created_at,
         updated_at at time zone 'utc' as updated_at
 
