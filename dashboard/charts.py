@@ -11,6 +11,8 @@ LIGHT = {
     "fill": "rgba(15, 118, 110, 0.14)",
     "grid": "#e8ecf1",
     "text": "#5b6878",
+    "label": "#ffffff",
+    "strong": "#16212e",
 }
 DARK = {
     "line": "#2dd4bf",

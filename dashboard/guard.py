@@ -33,8 +33,9 @@ OPEN_PATHS = frozenset({LOG_IN_PATH, LOG_OUT_PATH, "/healthz", "/readyz"})
 # own, custom components) answers 404, and so does what a later version adds.
 FILES = re.compile(
     r"/static/.+|/media/[^/]+|/favicon\.png"
-    r"|/_stcore/(stream|health|host-config|upload_file/[^/]+/[^/]+)"
+    r"|/_stcore/(health|host-config|upload_file/[^/]+/[^/]+)"
 )
+SOCKET_PATH = "/_stcore/stream"
 # Streamlit resumes a page's state only for the same value of this header; never the browser's.
 IDENTITY_HEADER = "x-mirante-identity"
 RECHECK_SECONDS = 30.0
@@ -121,7 +122,7 @@ class Guard:
         try:
             viewer = (
                 await self._viewer(scope)
-                if self._is_own_origin(scope) and FILES.fullmatch(scope["path"])
+                if scope["path"] == SOCKET_PATH and self._is_own_origin(scope)
                 else None
             )
         except psycopg.OperationalError:

@@ -41,7 +41,7 @@ BRAND_NAME = "GeniAI Analytics"
 PAGE_PATHS = ("/",)
 FORM_BYTES = 8192
 # One slow page must not hold a connection for ever, nor a log-in wait for one.
-READ_TIMEOUT_MS, POOL_TIMEOUT_SECONDS = 20_000, 5.0
+READ_TIMEOUT_MS, POOL_TIMEOUT_SECONDS = 20_000, 3.0
 # What keeps clients apart and their data at home. Given as flags, which win over every config
 # file and environment variable.
 FIXED_OPTIONS: dict[str, Any] = {

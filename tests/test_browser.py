@@ -1,0 +1,297 @@
+"""The pages in a real headless Chromium, on the whole pipeline's numbers."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from dashboard import formats
+from tests.conftest import Pipeline
+from tests.serving import (
+    CHROMIUM_ARGUMENTS,
+    HOSTILE_NAME,
+    PASSWORD,
+    Bare,
+    Served,
+    bare_warehouse,
+    chromium,
+    serving,
+)
+from warehouse.db import Warehouse
+
+pytestmark = pytest.mark.browser
+
+# The sample ends long before today, so the tests ask for its last four weeks by address.
+START, END = date(2026, 6, 1), date(2026, 6, 28)
+PERIOD = f"/?periodo=Personalizado&datas={START}&datas={END}"
+DESKTOP, PHONE = (1280, 900), (390, 844)
+CARDS = ("kpi-conversations", "kpi-lead-rate", "kpi-crm-rate", "kpi-first-reply-time")
+TRUTH = """
+select
+    count(*), count(*) filter (where is_lead), count(*) filter (where is_converted),
+    percentile_cont(0.5) within group (order by first_reply_seconds),
+    percentile_cont(0.9) within group (order by first_reply_seconds)
+from marts.fct_conversations
+where tenant_id = %s and created_date between %s and %s
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = chromium()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def served(browser: Browser, pipeline: Pipeline) -> Iterator[Served]:
+    with serving(pipeline.warehouse.dsn("app")) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def bare(browser: Browser, warehouse: Warehouse) -> Iterator[Bare]:
+    with bare_warehouse(warehouse, "dashboard_browser") as bare:
+        yield bare
+
+
+@dataclass
+class Visitor:
+    """A page in a browser profile of its own, and all that it heard and complained of."""
+
+    page: Page
+    served: Served
+    received: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def log_in(self, email: str, password: str) -> None:
+        self.page.goto(f"{self.served.address}/")
+        expect(self.page).to_have_url(f"{self.served.address}/entrar")
+        self.page.get_by_label("E-mail").fill(email)
+        self.page.get_by_label("Senha").fill(password)
+        self.page.get_by_role("button", name="Entrar").click()
+
+    def open(self, path: str = PERIOD) -> None:
+        self.page.goto(f"{self.served.address}{path}")
+
+    def watch(self, page: Page) -> None:
+        """Note every request to elsewhere, every console error, every script of a stranger."""
+
+        def heard(frame: str | bytes) -> None:
+            text = frame if isinstance(frame, str) else frame.decode("utf-8", "ignore")
+            self.received.append(text)
+
+        def asked(url: str) -> None:
+            if not url.startswith(
+                (f"{self.served.address}/", f"ws://{self.served.host}/", "data:")
+            ):
+                self.complaints.append(f"request to {url}")
+
+        page.on("websocket", lambda socket: asked(socket.url))
+        page.on("websocket", lambda socket: socket.on("framereceived", heard))
+        page.on("request", lambda request: asked(request.url))
+        page.on("pageerror", lambda error: self.complaints.append(f"page error: {error}"))
+        page.on("dialog", lambda dialog: self.complaints.append(f"dialog: {dialog.message}"))
+        page.on(
+            "console",
+            lambda message: (
+                self.complaints.append(f"console: {message.text}")
+                if message.type == "error"
+                else None
+            ),
+        )
+
+
+@contextmanager
+def visitor(
+    browser: Browser, served: Served, size: tuple[int, int] = DESKTOP, scheme: str = "light"
+) -> Iterator[Visitor]:
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]},
+        color_scheme=scheme,  # type: ignore[arg-type]
+        locale="pt-BR",
+    )
+    context.set_default_timeout(30_000)
+    someone = Visitor(context.new_page(), served)
+    someone.watch(someone.page)
+    yield someone
+    context.close()
+    assert someone.complaints == []
+
+
+def chart(page: Page) -> None:
+    expect(page.locator("[data-testid=stPlotlyChart] .main-svg").first).to_be_visible(
+        timeout=30_000
+    )
+
+
+def card(page: Page, key: str) -> str:
+    """A card's text with plain spaces."""
+    return page.locator(f".st-key-{key}").inner_text().replace("\u00a0", " ")
+
+
+def plain(text: str) -> str:
+    return text.replace("\u00a0", " ")
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_a_client_sees_its_own_numbers(
+    browser: Browser, served: Served, pipeline: Pipeline, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    slug, (email, password) = next(iter(pipeline.users.items()))
+    others = {
+        name
+        for (name, tenant_id) in pipeline.query("select name, tenant_id from marts.dim_tenants")
+        if tenant_id != pipeline.tenants[slug]
+    }
+    truths = {
+        tenant_id: pipeline.query(TRUTH, tenant_id, START, END)[0]
+        for tenant_id in pipeline.tenants.values()
+    }
+    total, leads, won, median, p90 = truths.pop(pipeline.tenants[slug])
+    with visitor(browser, served, size) as someone:
+        page = someone.page
+        someone.log_in(email, password)
+        expect(page.locator(".m-title h1")).to_be_visible(timeout=30_000)
+        someone.open()
+        chart(page)
+        ((name,),) = pipeline.query("select name from app.tenants where slug = %s", slug)
+        expect(page.locator(".m-title h1")).to_have_text(name)
+
+        shown = {key: card(page, key) for key in CARDS}
+        assert formats.number(total) in shown["kpi-conversations"].splitlines()
+        assert plain(formats.percent(leads / total)) in shown["kpi-lead-rate"].splitlines()
+        crm = formats.percent(won / leads if leads else None)
+        assert plain(crm) in shown["kpi-crm-rate"].splitlines()
+        assert plain(formats.duration(median)) in shown["kpi-first-reply-time"].splitlines()
+        assert f"p90 {plain(formats.duration(p90))}" in shown["kpi-first-reply-time"]
+        for key in CARDS:
+            assert re.search(r"^antes: \S", shown[key], flags=re.MULTILINE)
+        for other, *_ in truths.values():
+            assert formats.number(other) not in shown["kpi-conversations"].splitlines()
+        assert "Dados carregados há" in plain(page.locator(".m-loaded").inner_text()) or (
+            "agora" in page.locator(".m-loaded").inner_text()
+        )
+
+        page.get_by_text("Ver como tabela").click()
+        expect(page.locator("[data-testid=stDataFrame] canvas").first).to_be_visible()
+        # Not on the page, and not anywhere in what the server sent either.
+        everything = page.content() + "".join(someone.received)
+        assert name in everything
+        assert [other for other in others if other in everything] == []
+
+        assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+        boxes = [page.locator(f".st-key-{key}").bounding_box() for key in CARDS]
+        rows = sorted({round(box["y"]) for box in boxes if box})
+        assert len(rows) == (1 if size == DESKTOP else 2), "two by two on a phone"
+        page.screenshot(path=tmp_path / f"overview-{size[0]}.png", full_page=True)
+        print(tmp_path / f"overview-{size[0]}.png")
+
+
+def test_period_lives_in_the_address(browser: Browser, served: Served, pipeline: Pipeline) -> None:
+    """Survives a reload; the tenant is not in it."""
+    slug, (email, password) = list(pipeline.users.items())[1]
+    tenant_id = pipeline.tenants[slug]
+    with visitor(browser, served, scheme="dark") as someone:
+        page = someone.page
+        someone.log_in(email, password)
+        page.get_by_role("radio", name="7 dias").click()
+        expect(page).to_have_url(re.compile(r"\?periodo=7(\+|%20)dias$"))
+        page.reload()
+        expect(page.get_by_role("radio", name="7 dias")).to_be_checked()
+        someone.open(PERIOD + f"&tenant_id={tenant_id + 1}&tenant={slug}x")
+        chart(page)
+        total, *_ = pipeline.query(TRUTH, tenant_id, START, END)[0]
+        assert formats.number(total) in card(page, "kpi-conversations").splitlines()
+        someone.open("/?periodo=lixo&datas=ontem&datas=%27%3Bdrop")
+        expect(page.get_by_role("radio", name="30 dias")).to_be_checked()
+
+
+def test_log_out_in_one_tab_ends_the_other(
+    browser: Browser, served: Served, pipeline: Pipeline
+) -> None:
+    email, password = next(iter(pipeline.users.values()))
+    with visitor(browser, served) as someone:
+        someone.log_in(email, password)
+        expect(someone.page.locator(".m-title h1")).to_be_visible(timeout=30_000)
+        other = someone.page.context.new_page()
+        someone.watch(other)
+        other.goto(served.address + PERIOD)
+        chart(other)
+        someone.page.get_by_role("button", name="Sair").click()
+        expect(someone.page).to_have_url(f"{served.address}/entrar")
+        expect(other).to_have_url(f"{served.address}/entrar", timeout=3000)
+        for page in (someone.page, other):
+            page.go_back()
+            expect(page).to_have_url(f"{served.address}/entrar")
+            expect(page.locator(".m-title")).to_have_count(0)
+
+
+def test_two_clients_at_once(browser: Browser, served: Served, pipeline: Pipeline) -> None:
+    (slug_a, login_a), (slug_b, login_b), *_ = pipeline.users.items()
+    with visitor(browser, served) as a, visitor(browser, served) as b:
+        a.log_in(*login_a)
+        b.log_in(*login_b)
+        for _ in range(2):
+            for someone, slug in ((a, slug_a), (b, slug_b)):
+                someone.open()
+                chart(someone.page)
+                total, *_ = pipeline.query(TRUTH, pipeline.tenants[slug], START, END)[0]
+                shown = card(someone.page, "kpi-conversations").splitlines()
+                assert formats.number(total) in shown
+
+
+def test_agency_sees_whose_data_it_looks_at(
+    browser: Browser, served: Served, pipeline: Pipeline
+) -> None:
+    names = dict(pipeline.query("select name, id from app.tenants order by slug"))
+    with visitor(browser, served) as someone:
+        someone.log_in(*pipeline.super_admin)
+        expect(someone.page.get_by_role("heading", name="Escolher cliente")).to_be_visible()
+        for name in list(names)[:2]:
+            someone.page.get_by_role("button", name=name).click()
+            expect(someone.page.locator(".m-title h1")).to_contain_text(name, timeout=30_000)
+            expect(someone.page.get_by_text("Você está vendo os dados de")).to_be_visible()
+            someone.open()
+            chart(someone.page)
+            total, *_ = pipeline.query(TRUTH, names[name], START, END)[0]
+            assert formats.number(total) in card(someone.page, "kpi-conversations").splitlines()
+            someone.page.get_by_role("link", name="Trocar cliente").click()
+
+
+def test_hostile_name_and_first_load(browser: Browser, bare: Bare) -> None:
+    """Its name is text, on both of our kinds of page, and an empty page says why it is empty."""
+    with serving(bare.dsn(), brand_name='<b>Marca</b> & "Cia"') as served:
+        with visitor(browser, served) as someone:
+            someone.log_in(bare.email("hostile"), PASSWORD)
+            page = someone.page
+            expect(page.locator(".m-title h1")).to_have_text(HOSTILE_NAME, timeout=30_000)
+            expect(page.locator(".m-title h1 *")).to_have_count(0)
+            expect(page.locator(".m-brand")).to_have_text('<b>Marca</b> & "Cia"')
+            expect(page.get_by_text("A primeira carga ainda não terminou")).to_be_visible()
+            assert page.title() == '<b>Marca</b> & "Cia"'
+        with visitor(browser, served) as someone:
+            someone.log_in(bare.agency, PASSWORD)
+            expect(someone.page.locator(".choices .name").filter(has_text="onerror")).to_have_text(
+                HOSTILE_NAME
+            )
+            expect(someone.page.locator("main img, main script, main a")).to_have_count(0)
+
+
+def test_wrong_password_says_so(browser: Browser, bare: Bare) -> None:
+    with serving(bare.dsn()) as served, visitor(browser, served, PHONE) as someone:
+        someone.log_in(bare.email("um"), "não é essa")
+        expect(someone.page.get_by_role("alert")).to_have_text("E-mail ou senha não conferem.")
+        expect(someone.page.get_by_label("E-mail")).to_have_value(bare.email("um"))
+        expect(someone.page.get_by_label("Senha")).to_be_focused()
+        someone.complaints.clear()  # the browser logs the 401 of the form
+        someone.page.get_by_label("Senha").fill(PASSWORD)
+        someone.page.get_by_label("Senha").press("Enter")
+        expect(someone.page.locator(".m-title h1")).to_have_text("Academia Um", timeout=30_000)
