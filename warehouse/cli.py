@@ -33,7 +33,8 @@ user_app = typer.Typer(help="People who open the dashboard.", no_args_is_help=Tr
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(user_app, name="user")
 
-out = Console(highlight=False)
+# A pipe has no width of its own; tables are not to be folded to 80 columns there.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
 
 TenantOption = Annotated[str | None, typer.Option("--tenant", metavar="SLUG", show_default=False)]

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import sql
 from psycopg.errors import UndefinedTable
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -108,9 +109,8 @@ def run_demo(
 def _run_steps(
     settings: Settings, warehouse: Warehouse, steps: Steps, conversations: int | None
 ) -> None:
-    from extract.pipeline import run_extract
-
     from ai_enrich.run import enrich
+    from extract.pipeline import run_extract
     from warehouse.build import AFTER_ENRICHMENT, build
 
     with steps.step("sample Chatwoot"):
@@ -199,6 +199,14 @@ def add_sample_tenants(warehouse: Warehouse) -> dict[str, int]:
                 timezone=tenant.timezone, account_ids=tenant.account_ids,
                 inbox_ids=tenant.inbox_ids,
             )  # fmt: skip
+    with psycopg.connect(owner) as connection:
+        # The sample's shops mark a sale by a label; CRM files are imported by hand.
+        connection.execute(
+            "insert into app.funnel_rules (tenant_id, stage, kind, value)"
+            " select id, 'converted', 'label', 'venda' from app.tenants where slug = any (%s)"
+            " on conflict do nothing",
+            [[tenant.slug for tenant in SAMPLE_TENANTS]],
+        )
     return {tenant.slug: tenant.id for tenant in list_tenants(owner)}
 
 
@@ -234,11 +242,11 @@ def add_sample_users(settings: Settings, warehouse: Warehouse) -> dict[str, tupl
 
 
 def _print_kpis(warehouse: Warehouse, console: Console) -> None:
-    table = Table(title="Six months of each tenant", title_justify="left")
-    table.add_column("tenant")
-    for heading in ("conversations", "leads", "lead rate", "visits", "CRM", "CRM rate",
-                    "median 1st reply", "waiting now"):  # fmt: skip
-        table.add_column(heading, justify="right")
+    table = Table(title="Six months of each tenant", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("tenant", no_wrap=True)
+    for heading in ("conversations", "leads", "lead rate", "visits", "won", "won/lead",
+                    "1st reply", "waiting"):  # fmt: skip
+        table.add_column(heading, justify="right", no_wrap=True)
     for name, _, total, leads, lead_rate, visits, won, crm_rate, reply, waiting in fetch_all(
         warehouse.dsn("super"), KPIS
     ):
@@ -247,7 +255,10 @@ def _print_kpis(warehouse: Warehouse, console: Console) -> None:
             _percent(crm_rate), _duration(reply), f"{waiting:,}",
         )  # fmt: skip
     console.print(table)
-    console.print("AI scores: local placeholder rules, not a trained model yet.")
+    console.print(
+        "1st reply: median. won: by the label venda until a CRM file is imported."
+        " Leads: by placeholder keyword rules, not a trained model yet."
+    )
 
 
 def _percent(value: object) -> str:
@@ -263,7 +274,7 @@ def _duration(seconds: float | None) -> str:
 
 
 def _print_logins(settings: Settings, warehouse: Warehouse, console: Console) -> None:
-    table = Table(title="Log-ins of this demo", title_justify="left")
+    table = Table(title="Log-ins of this demo", title_justify="left", box=box.SIMPLE_HEAD)
     for heading in ("sees", "e-mail", "password"):
         table.add_column(heading, no_wrap=True)
     names = {tenant.slug: tenant.name for tenant in SAMPLE_TENANTS}
@@ -273,7 +284,10 @@ def _print_logins(settings: Settings, warehouse: Warehouse, console: Console) ->
 
 
 def serve_dashboard(settings: Settings, warehouse: Warehouse, console: Console) -> None:
-    """Serve the dashboard on the first free port from the setting's on, until Ctrl-C."""
+    """Serve the dashboard on the first free port from the setting's on, until Ctrl-C.
+
+    Raises UsageError when this machine cannot listen on the host.
+    """
     from dashboard.server import serve
 
     port = free_port(settings.host, settings.port)
