@@ -92,7 +92,7 @@ def _explain(chain: list[BaseException]) -> str:
         if state:
             found = FIRST_LINE.search(str(inner))
             text = found["text"] if found else (str(inner).splitlines() or [""])[0]
-            shown = text if state[:2] in SPEAKABLE else "a value was refused"
+            shown = text if state[:2] in SPEAKABLE else "the server refused it"
             return f"{shown} (PostgreSQL error {state})"
         if type(inner).__name__ in ("OperationalError", "InterfaceError"):
             return "the connection was lost"

@@ -1,0 +1,766 @@
+"""Extraction against a small Chatwoot of its own: what arrives, what is missed, what heals."""
+
+import dataclasses
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import dlt
+import psycopg
+import pyarrow as pa
+import pytest
+from psycopg import Connection, conninfo, sql
+
+from extract import pipeline, raw, source
+from extract.databases import ExtractError, as_extract_error
+from extract.pipeline import TableRun, run_extract
+from extract.tables import FORBIDDEN_COLUMNS, FORBIDDEN_TABLES, TABLES, grant_statements
+from warehouse.db import Warehouse
+from warehouse.migrate import migrate
+
+READER = "extract_reader"
+READER_PASSWORD = "leitor/secreto@1"
+FIRST_UPDATE = datetime(2024, 3, 1)
+SIZES = {"messages": 240, "conversations": 60, "contacts": 60, "taggings": 60}
+# Every kind of value a type can bring, NULL last.
+SAMPLES: dict[str, list[Any]] = {
+    "int4": [1, 2, -1, 2147483647, None],
+    "int8": [1, 2, 9007199254740993, None],
+    "bool": [True, False, None],
+    "float8": [0.1, "NaN", "Infinity", -1.5e300, None],
+    "varchar": ["Ana", "", "a\\b\tc\nd 'e' \"f\"", "😀 <b>é</b>", "NULL", None],
+    "text": ["oi", "", "😀\r\n\\N", None],
+    "timestamp": [
+        "1969-12-31 23:59:59.999999",
+        "2024-03-01 10:00:00.123456",
+        "2024-03-01 10:00:00",
+        None,
+    ],
+    "json": ["{}", '{"a":  1, "a": 2}', json.dumps('{"deleted": true}'), '"\\u0000"', None],
+    "jsonb": ["{}", '{"z": 1, "a": [1.10, null, "é"]}', '"texto"', None],
+    "uuid": ["00000000-0000-4000-8000-000000000000", None],
+}
+
+
+@dataclass
+class Databases:
+    """A Chatwoot and a warehouse of one test's own."""
+
+    admin_dsn: str
+    reader_dsn: str
+    warehouse_dsn: str
+    home: Path
+
+    def run(self, **options: Any) -> dict[str, TableRun]:
+        runs = run_extract(self.reader_dsn, self.warehouse_dsn, self.home, **options)
+        return {run.table: run for run in runs}
+
+    def source(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        return _rows(self.admin_dsn, query, parameters)
+
+    def raw(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        return _rows(self.warehouse_dsn, query, parameters)
+
+
+def _rows(dsn: str, query: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        cursor = connection.execute(query, parameters or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_pages() -> Iterator[None]:
+    """Pages, batches and overlaps small enough to matter in small tables."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "PAGE_ROWS", 50)
+        patch.setattr(source, "ID_OVERLAP", 5)
+        patch.setattr(raw, "BATCH_BYTES", 2000)
+        yield
+
+
+@pytest.fixture(scope="module")
+def clone(
+    warehouse: Warehouse, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Databases]:
+    """Makes a pair of databases from templates: a filled Chatwoot and an empty warehouse."""
+    numbers = count(1)
+
+    def make(chatwoot: str = "extract_cw", target: str | None = "extract_wh") -> Databases:
+        number = next(numbers)
+        with psycopg.connect(warehouse.admin_dsn, autocommit=True) as connection:
+            connection.execute(f"create database extract_cw_{number} template {chatwoot}")
+            if target:
+                connection.execute(f"create database extract_wh_{number} template {target}")
+                connection.execute(f"grant create on database extract_wh_{number} to mirante_owner")
+        admin = warehouse.dsn("admin", f"extract_cw_{number}")
+        return Databases(
+            admin_dsn=admin,
+            reader_dsn=conninfo.make_conninfo(admin, user=READER, password=READER_PASSWORD),
+            warehouse_dsn=warehouse.dsn("owner", f"extract_wh_{number}") if target else "",
+            home=tmp_path_factory.mktemp("home"),
+        )
+
+    with psycopg.connect(warehouse.admin_dsn, autocommit=True) as connection:
+        connection.execute("create database extract_cw")
+        connection.execute("create database extract_wh")
+        connection.execute(f"create role {READER} login password '{READER_PASSWORD}'")
+    migrate(dataclasses.replace(warehouse, admin_dsn=warehouse.dsn("admin", "extract_wh")))
+    with psycopg.connect(warehouse.dsn("admin", "extract_cw")) as connection:
+        _fill_chatwoot(connection)
+        for statement in grant_statements(READER):
+            connection.execute(statement)
+    return make
+
+
+def _fill_chatwoot(connection: Connection) -> None:
+    """Chatwoot's real tables without their unique indexes, and rows of every kind of value."""
+    ddl = (Path(source.__file__).parents[1] / "warehouse" / "sample" / "chatwoot.sql").read_text()
+    connection.execute(ddl.split("\n-- Indexes")[0])
+    connection.execute("set session_replication_role = replica")
+    for table in TABLES:
+        columns = connection.execute(
+            """
+            select attname, typname, attnotnull from pg_attribute
+            inner join pg_type on atttypid = pg_type.oid
+            where attrelid = %s::regclass and attnum > 0 and not attisdropped and attname <> 'id'
+            """,
+            [f"public.{table.name}"],
+        ).fetchall()
+        forbidden = FORBIDDEN_COLUMNS.get(table.name, ())
+        for number in range(SIZES.get(table.name, 12)):
+            values = {}
+            for place, (name, type_, is_required) in enumerate(columns):
+                samples = SAMPLES[type_][:-1] if is_required else SAMPLES[type_]
+                values[name] = samples[(number * (place + 1) + place) % len(samples)]
+                if name in forbidden and type_ in ("varchar", "text"):
+                    values[name] = "SECRET-TOKEN"
+                if name == "updated_at":
+                    values[name] = FIRST_UPDATE + number * timedelta(minutes=10, microseconds=1)
+                if name == "context":
+                    values[name] = "labels"
+            connection.execute(
+                sql.SQL("insert into {} ({}) values ({})").format(
+                    sql.Identifier(table.name),
+                    sql.SQL(", ").join(map(sql.Identifier, values)),
+                    sql.SQL(", ").join(map(sql.Literal, values.values())),
+                )
+            )
+    # As long as Chatwoot lets a message be.
+    connection.execute("update messages set content = repeat('é', 150000) where id = 5")
+
+
+@pytest.fixture(scope="module")
+def loaded(clone: Callable[..., Databases]) -> tuple[Databases, dict[str, TableRun]]:
+    """After a first load. A run that changes nothing may use it; other tests take a copy."""
+    databases = clone()
+    return databases, databases.run()
+
+
+@pytest.fixture
+def copy(
+    clone: Callable[..., Databases], loaded: tuple[Databases, dict[str, TableRun]]
+) -> Databases:
+    """A loaded pair to change."""
+    first = loaded[0]
+    names = [
+        conninfo.conninfo_to_dict(dsn)["dbname"] for dsn in (first.admin_dsn, first.warehouse_dsn)
+    ]
+    return clone(*map(str, names))
+
+
+def _contents(databases: Databases, table: str, *, of_source: bool) -> list[tuple[Any, ...]]:
+    """Rows as text in the order of id; of raw, those alive."""
+    columns = ", ".join(
+        f"{column.name}::text" for column in next(t for t in TABLES if t.name == table).columns
+    )
+    if of_source:
+        return databases.source(f"select {columns} from public.{table} order by id")
+    return databases.raw(
+        f"select {columns} from raw_chatwoot.{table} where _deleted_at is null order by id"
+    )
+
+
+def assert_equal_to_source(databases: Databases) -> None:
+    """Every table, every row, every column, as PostgreSQL writes it."""
+    for table in TABLES:
+        expected = _contents(databases, table.name, of_source=True)
+        assert _contents(databases, table.name, of_source=False) == expected, table.name
+
+
+def test_first_load_equals_the_source(loaded: tuple[Databases, dict[str, TableRun]]) -> None:
+    databases, runs = loaded
+    assert_equal_to_source(databases)
+    for table in TABLES:
+        run = runs[table.name]
+        rows = SIZES.get(table.name, 12)
+        assert (run.rows_read, run.rows_inserted, run.rows_updated) == (rows, rows, 0), run
+    assert len(runs) == len(TABLES)
+
+
+def test_types_are_the_sources(loaded: tuple[Databases, dict[str, TableRun]]) -> None:
+    databases, _ = loaded
+    query = (
+        "select table_name::text, column_name::text, udt_name::text from information_schema.columns"
+        " where table_schema = %s and left(table_name, 4) <> '_dlt' and left(column_name, 1) <> '_'"
+    )
+    in_raw = set(databases.raw(query, "raw_chatwoot"))
+    assert in_raw <= set(databases.source(query, "public"))
+    assert len(in_raw) == sum(len(table.columns) for table in TABLES)
+    assert databases.raw(
+        "select distinct data_type::text from information_schema.columns "
+        "where table_schema = 'raw_chatwoot' and column_name = '_deleted_at'"
+    ) == [("timestamp with time zone",)]
+
+
+def test_both_encodings_of_content_attributes_arrive(
+    loaded: tuple[Databases, dict[str, TableRun]],
+) -> None:
+    kinds = loaded[0].raw(
+        "select distinct json_typeof(content_attributes) from raw_chatwoot.messages order by 1"
+    )
+    assert kinds == [("object",), ("string",), (None,)]
+
+
+def test_first_load_makes_keys_and_indexes(loaded: tuple[Databases, dict[str, TableRun]]) -> None:
+    names = {
+        name
+        for (name,) in loaded[0].raw(
+            "select indexname from pg_indexes where schemaname = 'raw_chatwoot'"
+        )
+    }
+    wanted = {f"{table.name}_pkey" for table in TABLES}
+    wanted |= {f"{table.name}_{column}" for table in TABLES for column in table.indexes}
+    assert wanted <= names
+
+
+def test_run_is_recorded(loaded: tuple[Databases, dict[str, TableRun]]) -> None:
+    databases, runs = loaded
+    total = sum(run.rows_read for run in runs.values())
+    assert databases.raw(
+        "select pass, status, rows_read, rows_changed, error from app.sync_runs where id = 1"
+    ) == [("tick", "succeeded", total, total, None)]
+    recorded = databases.raw(
+        "select source_table, rows_inserted, watermark from app.sync_tables where sync_run_id = 1"
+    )
+    assert len(recorded) == len(TABLES)
+    assert ("messages", 240, "2024-03-02T15:50:00.000239") in recorded
+    assert ("tags", 12, "id 12") in recorded
+    assert databases.raw("select is_called from app.data_version") == [(True,)]
+
+
+def test_nothing_stays_on_disk_or_on_its_way(
+    loaded: tuple[Databases, dict[str, TableRun]],
+) -> None:
+    databases, _ = loaded
+    assert list(databases.home.iterdir()) == []
+    for table in TABLES:
+        assert databases.raw(f"select * from raw_chatwoot_staging.{table.name}") == []
+
+
+def test_no_credential_arrives(loaded: tuple[Databases, dict[str, TableRun]]) -> None:
+    databases, _ = loaded
+    planted = databases.source("select count(*) from users where users::text like '%SECRET-TOKEN%'")
+    assert planted == [(12,)]
+    tables = databases.raw(
+        "select schemaname, tablename from pg_tables where schemaname like 'raw_chatwoot%'"
+    )
+    assert len(tables) > 2 * len(TABLES)
+    for schema, table in tables:
+        found = databases.raw(
+            f"select count(*) from {schema}.{table} as t "
+            "where position('SECRET-TOKEN' in t::text) > 0"
+        )
+        assert found == [(0,)], table
+
+
+def test_allow_list_holds_nothing_forbidden() -> None:
+    for table in TABLES:
+        assert table.name not in FORBIDDEN_TABLES
+        assert not FORBIDDEN_COLUMNS.get(table.name, frozenset()) & set(table.column_names)
+        assert not table.left_out & set(table.column_names)
+        assert all(f" {name} " not in " token secret password hmac " for name in table.column_names)
+
+
+def test_reader_may_read_nothing_else(loaded: tuple[Databases, dict[str, TableRun]]) -> None:
+    with (
+        psycopg.connect(loaded[0].reader_dsn) as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        connection.execute("select pubsub_token from users")
+
+
+def test_document_shows_the_grants() -> None:
+    path = Path(source.__file__).parents[1] / "docs" / "source-role.md"
+    shown = path.read_text().split("```sql\n")[2].split("```")[0]
+    assert shown == "".join(f"{line};\n" for line in grant_statements("mirante_reader"))
+
+
+def test_nothing_new_loads_nothing(loaded: tuple[Databases, dict[str, TableRun]]) -> None:
+    databases, _ = loaded
+    counts = (
+        "select (select count(*) from raw_chatwoot._dlt_loads), "
+        "(select count(*) from raw_chatwoot._dlt_pipeline_state), "
+        "(select last_value from app.data_version)"
+    )
+    before = databases.raw(counts)
+    runs = databases.run()
+    assert databases.raw(counts) == before
+    assert [run for run in runs.values() if run.rows_inserted + run.rows_updated] == []
+    assert runs["messages"].rows_read < 20  # the overlap, not the table
+    assert runs["tags"].rows_read == 12
+
+
+def test_tick_finds_what_changed_and_nothing_else(copy: Databases) -> None:
+    copy.source("""
+        update contacts set name = '', middle_name = null, updated_at = '2024-03-05' where id = 7;
+        insert into messages (id, content, account_id, inbox_id, conversation_id, message_type,
+            content_attributes, created_at, updated_at)
+        values (9001, 'antiga', 1, 1, 1, 0, '"{}"', '2023-01-01', '2023-01-01');
+        insert into tags (id, name) values (77, 'nova');
+        delete from taggings where id in (3, 60);
+        delete from team_members where id = 12;
+    """)
+    runs = copy.run()
+    assert_equal_to_source(copy)
+    changed = {
+        run.table: (run.rows_inserted, run.rows_updated, run.rows_deleted)
+        for run in runs.values()
+        if run.rows_inserted or run.rows_updated or run.rows_deleted
+    }
+    assert changed == {
+        "contacts": (0, 1, 0),
+        "messages": (1, 0, 0),
+        "tags": (1, 0, 0),
+        "taggings": (0, 0, 2),
+        "team_members": (0, 0, 1),
+    }
+    assert copy.raw("select rows_changed from app.sync_runs order by id desc limit 1") == [(6,)]
+    loads = copy.raw("select count(*) from raw_chatwoot._dlt_loads")
+    assert loads == [(2,)]
+
+
+def test_removed_tagging_leaves_a_tombstone_and_may_come_back(copy: Databases) -> None:
+    copy.source("create table kept as select * from taggings where id = 3")
+    copy.source("delete from taggings where id = 3")
+    copy.run()
+    tombstone = copy.raw(
+        "select context, to_jsonb(t) - '_deleted_at' - '_dlt_load_id' - 'context', "
+        "_deleted_at > now() - interval '1 minute' from raw_chatwoot.taggings as t where id = 3"
+    )
+    expected = copy.source("select to_jsonb(kept) - 'context' from kept")
+    assert tombstone == [(None, expected[0][0], True)]
+    assert copy.run()["taggings"].rows_deleted == 0
+    copy.source("insert into taggings select * from kept")
+    assert copy.run()["taggings"].rows_updated == 1
+    assert_equal_to_source(copy)
+
+
+def test_row_committed_late_is_found(copy: Databases) -> None:
+    insert = (
+        "insert into messages (id, content, account_id, inbox_id, conversation_id, message_type, "
+        "created_at, updated_at) values (%s, 'oi', 1, 1, 1, 0, '2023-01-01', '2023-01-01')"
+    )
+    with psycopg.connect(copy.admin_dsn) as late:
+        late.execute(insert, [1000])
+        copy.source(insert, 1001)
+        assert copy.run()["messages"].rows_inserted == 1
+    assert copy.run()["messages"].rows_inserted == 1
+    assert_equal_to_source(copy)
+
+
+def test_all_tables_are_of_one_moment(copy: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is committed while a run reads waits for the next one, in every table."""
+    original = source.TableReader.changes
+
+    def changes(self: source.TableReader, *arguments: Any) -> Any:
+        if self.table.name == "accounts":
+            copy.source("update labels set title = 'durante'; update inboxes set name = 'durante'")
+        return original(self, *arguments)
+
+    monkeypatch.setattr(source.TableReader, "changes", changes)
+    assert sum(run.rows_updated for run in copy.run().values()) == 0
+    monkeypatch.undo()
+    runs = copy.run()
+    assert (runs["labels"].rows_updated, runs["inboxes"].rows_updated) == (12, 12)
+
+
+def test_full_finds_silent_writes_and_deletes(copy: Databases) -> None:
+    copy.source("""
+        update conversations set waiting_since = '2024-01-01', assignee_id = null where id = 2;
+        delete from messages where id between 20 and 29;
+        delete from reporting_events where id = 4;
+    """)
+    runs = copy.run()
+    assert runs["conversations"].rows_updated == 0  # as documented: reconcile or --full
+    event = copy.raw("select to_jsonb(t) from raw_chatwoot.reporting_events as t where id = 4")
+    smallest = []
+    runs = copy.run(
+        full=True,
+        progress=lambda _: smallest.extend(copy.raw("select count(*) from raw_chatwoot.messages")),
+    )
+    assert runs["conversations"].rows_updated == 1
+    assert runs["messages"].rows_deleted == 10
+    assert runs["messages"].rows_read == 230
+    assert {rows for (rows,) in smallest} == {240}
+    assert_equal_to_source(copy)
+    assert copy.raw(
+        "select count(*), count(content), count(content_attributes), count(conversation_id) "
+        "from raw_chatwoot.messages where id between 20 and 29 and _deleted_at is not null"
+    ) == [
+        (10, 0, 0, copy.raw("select count(conversation_id) from raw_chatwoot.messages "
+                            "where id between 20 and 29")[0][0])
+    ]  # fmt: skip
+    # An event of a removed agent goes on counting: its tombstone keeps all.
+    kept = copy.raw("select to_jsonb(t) from raw_chatwoot.reporting_events as t where id = 4")
+    changed = {key for key in kept[0][0] if kept[0][0][key] != event[0][0][key]}
+    assert changed == {"_deleted_at", "_dlt_load_id"}
+    assert copy.raw("select pass from app.sync_runs order by id desc limit 1") == [("full",)]
+
+
+def test_times_in_the_future_hide_nothing(copy: Databases) -> None:
+    copy.source("update contacts set updated_at = '2999-01-01' where id = 1")
+    copy.run()
+    copy.source(
+        "update contacts set name = 'depois', updated_at = now() at time zone 'utc' where id = 2"
+    )
+    assert copy.run()["contacts"].rows_updated == 1
+
+
+def test_ledger_rows_leave_and_stay_out(copy: Databases) -> None:
+    copy.raw(
+        "insert into app.erased_rows (source_table, source_id) values ('messages', 240), "
+        "('messages', 3), ('contacts', 5), ('tags', 1), ('messages', 999999)"
+    )
+    version = copy.raw("select last_value from app.data_version")[0][0]
+    runs = copy.run()
+    assert (runs["messages"].rows_deleted, runs["contacts"].rows_deleted) == (2, 1)
+    assert copy.raw("select last_value from app.data_version")[0][0] == version + 1
+    copy.source("update messages set content = 'de novo', updated_at = '2024-03-05' where id = 240")
+    runs = copy.run(full=True)
+    assert (
+        sum(run.rows_inserted + run.rows_updated + run.rows_deleted for run in runs.values()) == 0
+    )
+    for table, id_ in (("messages", 240), ("messages", 3), ("contacts", 5), ("tags", 1)):
+        assert copy.raw(f"select 1 from raw_chatwoot.{table} where id = {id_}") == []
+
+
+def test_older_source_then_upgraded(
+    clone: Callable[..., Databases], caplog: pytest.LogCaptureFixture
+) -> None:
+    databases = clone()
+    databases.source("""
+        create table priorities as select id, priority from conversations;
+        alter table conversations drop column priority, drop column cached_label_list;
+        alter table captain_inboxes rename to later;
+        alter table messages add column ctwa text default 'novo';
+    """)
+    with caplog.at_level(logging.INFO, logger="extract"):
+        runs = databases.run()
+    assert "messages.ctwa" in caplog.text
+    assert "conversations.cached_label_list, captain_inboxes" in caplog.text
+    assert runs["captain_inboxes"].rows_read == 0
+    assert databases.raw(
+        "select pg_typeof(priority)::text, count(priority), count(*) "
+        "from raw_chatwoot.conversations group by 1"
+    ) == [("integer", 0, 60)]
+    assert databases.raw("select count(*) from raw_chatwoot.captain_inboxes") == [(0,)]
+    databases.source("""
+        alter table conversations add column priority integer, add column cached_label_list text;
+        update conversations set priority = priorities.priority from priorities
+        where conversations.id = priorities.id;
+        alter table later rename to captain_inboxes;
+        alter table messages alter column id type bigint;
+        insert into messages (id, account_id, inbox_id, conversation_id, message_type, created_at,
+            updated_at)
+        values (5000000000, 1, 1, 1, 0, '2024-03-05', '2024-03-05');
+    """)
+    for statement in grant_statements(READER):
+        databases.source(statement)
+    runs = databases.run()
+    filled = databases.source("select count(priority) from conversations")[0][0]
+    assert runs["conversations"].rows_updated == filled > 0
+    assert runs["messages"].rows_inserted == 1
+    assert_equal_to_source(databases)
+
+
+BAD_SOURCES = {
+    "required column": (
+        "alter table messages drop column sender_type",
+        "messages.sender_type is missing",
+    ),
+    "changed type": (
+        "alter table messages alter column private type text",
+        "messages.private is text, expected bool",
+    ),
+    "required table": ("drop table labels", "required table missing: labels"),
+    "not Chatwoot": (
+        "drop table messages, inboxes, labels",
+        "is not a Chatwoot database: schema public has no table messages, inboxes",
+    ),
+    "column not granted": (
+        f"revoke select on messages from {READER}; grant select (id) on messages to {READER}",
+        "no permission on messages: GRANT SELECT (content, account_id, ",
+    ),
+    "table not granted": (
+        f"revoke select on contacts from {READER}",
+        f'phone_number, account_id, created_at, updated_at, identifier, custom_attributes, '
+        f'last_activity_at, contact_type, middle_name, last_name, location, country_code, blocked, '
+        f'company_id) ON public.contacts TO "{READER}"',
+    ),
+    "schema not granted": (
+        f"revoke usage on schema public from public, {READER}",
+        f'GRANT USAGE ON SCHEMA public TO "{READER}"',
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def unwritten(clone: Callable[..., Databases]) -> Databases:
+    """A warehouse that no run has written to."""
+    return clone()
+
+
+@pytest.mark.parametrize("case", BAD_SOURCES)
+def test_unfit_source_stops_before_anything_is_written(
+    clone: Callable[..., Databases], unwritten: Databases, case: str
+) -> None:
+    change, message = BAD_SOURCES[case]
+    databases = dataclasses.replace(clone(target=None), warehouse_dsn=unwritten.warehouse_dsn)
+    databases.source(change)
+    with pytest.raises(ExtractError) as failure:
+        databases.run()
+    assert message in str(failure.value)
+    assert "\n" not in str(failure.value)
+    assert str(conninfo.conninfo_to_dict(databases.admin_dsn)["dbname"]) in str(failure.value)
+    assert databases.raw("select 1 from pg_tables where schemaname like 'raw_chatwoot%'") == []
+    assert databases.raw("select status, error from app.sync_runs order by id desc limit 1") == [
+        ("failed", str(failure.value))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("password", "errada/secreta", "password authentication failed"),
+        ("port", "1", "@127.0.0.1:1/"),
+        ("dbname", "not_there", 'database "not_there" does not exist'),
+    ],
+)
+def test_source_out_of_reach(
+    loaded: tuple[Databases, dict[str, TableRun]],
+    caplog: pytest.LogCaptureFixture,
+    part: str,
+    value: str,
+    message: str,
+) -> None:
+    databases, _ = loaded
+    dsn = conninfo.make_conninfo(databases.reader_dsn, **{part: value})
+    with pytest.raises(ExtractError) as failure, caplog.at_level(logging.DEBUG):
+        run_extract(dsn, databases.warehouse_dsn, databases.home)
+    last = databases.raw("select status, error from app.sync_runs order by id desc limit 1")
+    assert last == [("failed", str(failure.value))]
+    said = f"{failure.value} {caplog.text}"
+    assert message in said
+    assert "\n" not in str(failure.value)
+    assert READER_PASSWORD not in said
+    assert "secreta" not in said
+
+
+def test_warehouse_out_of_reach(loaded: tuple[Databases, dict[str, TableRun]]) -> None:
+    databases, _ = loaded
+    dsn = conninfo.make_conninfo(databases.warehouse_dsn, password="errada")
+    with pytest.raises(ExtractError, match=r"^warehouse: cannot log in to mirante_owner@"):
+        run_extract(databases.reader_dsn, dsn, databases.home)
+    with pytest.raises(ExtractError, match="not a PostgreSQL URI") as failure:
+        run_extract("postgresql://u:p%zz@h/d", databases.warehouse_dsn, databases.home)
+    assert "p%zz" not in str(failure.value)
+
+
+def test_source_lost_while_reading(copy: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = source.TableReader._query
+
+    def query(self: source.TableReader, *arguments: Any) -> Any:
+        if self.table.name == "messages":
+            copy.source(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = "
+                "current_database() and usename = %s",
+                READER,
+            )
+        return original(self, *arguments)
+
+    monkeypatch.setattr(source.TableReader, "_query", query)
+    with pytest.raises(ExtractError, match=f"^source {READER}@"):
+        copy.run()
+    monkeypatch.undo()
+    copy.run()
+    assert_equal_to_source(copy)
+
+
+def test_failed_load_says_nothing_of_the_rows_and_heals(
+    copy: Databases, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    copy.source("update messages set content = 'palavra-secreta', updated_at = '2024-03-05'")
+    copy.raw("""
+        create function raw_chatwoot.refuse() returns trigger language plpgsql as
+            $$ begin raise exception 'refused: %', new.content; end $$;
+        create trigger refuse before update on raw_chatwoot.messages
+            for each row execute function raw_chatwoot.refuse();
+    """)
+    with pytest.raises(ExtractError) as failure, caplog.at_level(logging.DEBUG):
+        copy.run()
+    assert str(failure.value).endswith("the server refused it (PostgreSQL error P0001)")
+    recorded = copy.raw("select error from app.sync_runs where status = 'failed'")
+    output = capfd.readouterr()
+    said = f"{failure.value} {recorded} {caplog.text} {output.out} {output.err}"
+    assert "palavra-secreta" not in said
+    assert failure.value.__cause__ is None
+    assert list(copy.home.iterdir()) == []
+    copy.raw("drop trigger refuse on raw_chatwoot.messages")
+    assert copy.run()["messages"].rows_updated == 240
+    assert_equal_to_source(copy)
+
+
+def test_full_disk_is_said() -> None:
+    full = OSError(28, "No space left on device: /secret/path")
+    wrapped = RuntimeError("extract failed")
+    wrapped.__cause__ = full
+    assert "no space left" in str(as_extract_error(wrapped, "warehouse", "postgresql://h/d"))
+    with pytest.raises(psycopg.errors.DiskFull) as failure:
+        raise psycopg.errors.DiskFull("could not extend file")
+    said = str(as_extract_error(failure.value, "warehouse", "postgresql://u:p@h/d"))
+    assert said == "warehouse u@h:5432/d: its disk is full (PostgreSQL error 53100)"
+
+
+def test_second_run_at_once_is_refused(loaded: tuple[Databases, dict[str, TableRun]]) -> None:
+    databases, _ = loaded
+    before = databases.raw("select count(*) from app.sync_runs")
+    with psycopg.connect(databases.warehouse_dsn) as holder:
+        holder.execute("select pg_advisory_lock(%s)", [pipeline.LOCK_KEY])
+        with pytest.raises(ExtractError, match=f"pid {holder.info.backend_pid} since 20"):
+            databases.run()
+    assert databases.raw("select count(*) from app.sync_runs") == before
+
+
+def test_password_is_nowhere_in_the_working_folder(
+    copy: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy.source("insert into tags (name) values ('outra')")
+    passwords = [
+        str(conninfo.conninfo_to_dict(dsn)["password"]).encode()
+        for dsn in (copy.reader_dsn, copy.warehouse_dsn)
+    ]
+    original, seen = dlt.Pipeline.load, []
+
+    def load(self: dlt.Pipeline) -> Any:
+        info = original(self)
+        folder = copy.home / "dlt"
+        assert folder.stat().st_mode & 0o777 == 0o700
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        seen.extend(path.name for path in files)
+        for path in files:
+            assert not any(password in path.read_bytes() for password in passwords), path
+        return info
+
+    monkeypatch.setattr(dlt.Pipeline, "load", load)
+    copy.run()
+    assert "state.json" in seen
+    assert not [name for name in seen if name.endswith(".parquet")]
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from extract.pipeline import run_extract
+try:
+    runs = run_extract(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+finally:
+    print("streamlit" in sys.modules)
+print(sum(run.rows_inserted + run.rows_updated for run in runs))
+"""
+
+
+def _start(databases: Databases) -> subprocess.Popen[str]:
+    root = Path(source.__file__).parents[1]
+    return subprocess.Popen(
+        [sys.executable, "-c", CHILD, databases.reader_dsn, databases.warehouse_dsn,
+         str(databases.home)],
+        cwd=root, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_cold_process_without_streamlit(loaded: tuple[Databases, dict[str, TableRun]]) -> None:
+    started = time.monotonic()
+    output, _ = _start(loaded[0]).communicate(timeout=60)
+    assert output.split() == ["False", "0"]
+    assert time.monotonic() - started < 15
+
+
+def _kill_when(databases: Databases, condition: str) -> None:
+    """Start a run and kill it -9 as soon as the warehouse answers `condition` with a row."""
+    child = _start(databases)
+    with psycopg.connect(databases.warehouse_dsn, autocommit=True) as connection:
+        while child.poll() is None:
+            try:
+                if connection.execute(condition).fetchall():
+                    break
+            except psycopg.errors.UndefinedTable:
+                pass
+            time.sleep(0.02)
+    os.kill(child.pid, signal.SIGKILL)
+    child.communicate()
+    assert child.returncode == -signal.SIGKILL
+
+
+def test_killed_runs_are_healed_by_the_next(clone: Callable[..., Databases]) -> None:
+    databases = clone()
+    _kill_when(databases, "select 1 from pg_tables where schemaname = 'raw_chatwoot'")
+    assert databases.raw("select 1 from raw_chatwoot.accounts") == []
+    _kill_when(databases, "select 1 from raw_chatwoot.contacts limit 1")
+    full = [
+        table.name
+        for table in TABLES
+        if databases.raw(f"select 1 from raw_chatwoot.{table.name} limit 1")
+    ]
+    assert 0 < len(full) < len(TABLES)
+    assert (databases.home / "dlt").exists()
+    databases.run()
+    assert_equal_to_source(databases)
+    assert databases.raw("select status, error is null from app.sync_runs order by id") == [
+        ("failed", False),
+        ("failed", False),
+        ("succeeded", True),
+    ]
+    assert list(databases.home.iterdir()) == []
+    assert sum(run.rows_inserted + run.rows_updated for run in databases.run().values()) == 0
+
+
+def test_empty_source_and_lost_raw(clone: Callable[..., Databases]) -> None:
+    """A table emptied by hand is read again, whatever dlt's state says."""
+    databases = clone()
+    databases.source(f"truncate {', '.join(table.name for table in TABLES)}")
+    assert sum(run.rows_read for run in databases.run().values()) == 0
+    databases.source("insert into tags (name) values ('a'); insert into tags (name) values ('b')")
+    assert databases.run()["tags"].rows_inserted == 2
+    databases.raw("truncate raw_chatwoot.tags")
+    assert databases.run()["tags"].rows_inserted == 2
+
+
+def test_split_changed_knows_null_and_nan() -> None:
+    nan = float("nan")
+    rows = pa.table({"id": [1, 2, 3, 4, 5], "text": ["", None, "a", "a", None],
+                     "value": [nan, None, 1.0, nan, nan]})  # fmt: skip
+    held = pa.table({"id": [5, 4, 2, 1], "text": ["", "a", None, ""],
+                     "value": [nan, 1.0, None, nan]})  # fmt: skip
+    new, changed = raw.split_changed(rows, held)
+    assert new["id"].to_pylist() == [3]
+    assert changed["id"].to_pylist() == [4, 5]
