@@ -71,6 +71,7 @@ def create_sample(
         _refuse_unless_empty(connection)
         connection.execute("set local timezone to 'UTC'")
         connection.execute("set local client_min_messages to warning")
+        connection.execute("set local maintenance_work_mem to '128MB'")
         connection.execute(tables_sql)
         connection.execute(truth.DDL)
         tables = Tables(connection)

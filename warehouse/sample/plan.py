@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -34,23 +34,26 @@ def plan_conversations(rng: random.Random, conversations: int, until: datetime) 
     Every scenario is there at least once, early enough to be played to its end.
     """
     plan: list[Planned] = []
-    seen: set[str] = set()
+    rhythms = {business.name: Rhythm(rng, business, until) for business in BUSINESSES}
     for business, count in zip(
         BUSINESSES, _apportion([b.share for b in BUSINESSES], conversations), strict=True
     ):
-        rhythm = Rhythm(rng, business, until)
-        possible = [s for s in SCENARIOS if any(s.needs <= i.traits for i in business.inboxes)]
+        possible = [s for s in SCENARIOS if _has_room(business, s)]
         weights = [s.weight * business.mix.get(s.family, 1.0) for s in possible]
         for scenario, times in zip(possible, _apportion(weights, count), strict=True):
             for _ in range(times):
-                plan.append(_planned(rng, rhythm, business, scenario))
-                seen.add(scenario.name)
+                plan.append(_planned(rng, rhythms[business.name], business, scenario))
     rng.shuffle(plan)
-    missing = [s for s in SCENARIOS if s.name not in seen]
-    for scenario in missing:
-        business = next(b for b in BUSINESSES if any(scenario.needs <= i.traits for i in b.inboxes))
-        spare = next(n for n, p in enumerate(plan) if p.scenario.weight > 5)
-        plan[spare] = _planned(rng, Rhythm(rng, business, until), business, scenario)
+    played = Counter(planned.scenario.name for planned in plan)
+    for scenario in SCENARIOS:
+        if not played[scenario.name]:
+            # In place of one that is common.
+            common = played.most_common(1)[0][0]
+            spare = next(n for n, planned in enumerate(plan) if planned.scenario.name == common)
+            business = next(b for b in BUSINESSES if _has_room(b, scenario))
+            plan[spare] = _planned(rng, rhythms[business.name], business, scenario)
+            played[common] -= 1
+            played[scenario.name] += 1
     _start_one_of_each_early(rng, plan, until)
     plan.sort(key=lambda planned: (planned.written_at, planned.start))
     return plan
@@ -81,6 +84,10 @@ def _start_one_of_each_early(rng: random.Random, plan: list[Planned], until: dat
             start = planned.start - timedelta(weeks=-(-(wanted - ahead) // timedelta(weeks=1)))
             written_at = planned.written_at if planned.scenario.is_imported else start
             plan[number] = replace(planned, start=start, written_at=written_at)
+
+
+def _has_room(business: Business, scenario: Scenario) -> bool:
+    return any(scenario.needs <= inbox.traits for inbox in business.inboxes)
 
 
 def _apportion(weights: Sequence[float], total: int) -> list[int]:

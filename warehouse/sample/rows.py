@@ -108,8 +108,10 @@ class Tables:
         attributes = message.attributes
         if message.reply_to:
             attributes = {"in_reply_to": message.reply_to.row["id"], **attributes}
-        encoded = json.dumps(attributes, ensure_ascii=False)
-        row["content_attributes"] = encoded if message.is_plain else json.dumps(encoded)
+        encoded = json.dumps(attributes, ensure_ascii=False) if attributes else "{}"
+        row["content_attributes"] = (
+            encoded if message.is_plain else json.dumps(encoded, ensure_ascii=False)
+        )
         row["external_source_ids"] = "{}" if message.is_plain else '"{}"'
         row["processed_message_content"] = row["content"]
         self.add("messages", row)

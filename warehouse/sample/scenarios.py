@@ -159,7 +159,8 @@ SALE = (
 )
 OFFER = (agent("offer_visit"), contact("accept_visit", then=BUYS))
 VISIT = (*OFFER, agent("confirm_visit", then=BOOKED), label("agendado"))
-PONDER = (contact("think", then=KEEN), agent("ok_think"))
+PONDER = (contact("think", then=ASKED), agent("ok_think"))
+PONDER_GLAD = (contact("think_glad", then=KEEN), agent("ok_think"))
 COMPLAINT = (
     GREET,
     contact("complaint", "typing", then=COMPLAINS),
@@ -176,9 +177,9 @@ BOT_INBOX, NO_BOT, REOPENS = frozenset({"bot"}), frozenset({"human"}), frozenset
 
 SCENARIOS: tuple[Scenario, ...] = (
     # They buy, or want to.
-    Scenario("purchase", "sale", 6.5, (*ASK, *PRICE, exchange("faq", 1, 5), *SALE, *BYE)),
+    Scenario("purchase", "sale", 6.5, (*ASK, *PRICE, exchange("faq", 2, 6), *SALE, *BYE)),
     Scenario("purchase_later", "sale", 2.5, (
-        *ASK, *PRICE, exchange("faq", 1, 4), *PONDER, note(0.5), agent("follow_up", "day"),
+        *ASK, *PRICE, exchange("faq", 1, 4), *PONDER_GLAD, note(0.5), agent("follow_up", "day"),
         contact("back", chance=0.3), exchange("faq", 0, 2), *SALE, *BYE,
     )),
     Scenario("purchase_waiting", "sale", 1.5, (
@@ -191,7 +192,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     )),
     # They agree on a visit, a trial, an appointment.
     Scenario("visit", "visit", 7, (
-        *ASK, *PRICE, exchange("faq", 0, 4), *VISIT, note(0.3), *BYE,
+        *ASK, *PRICE, exchange("faq", 1, 5), *VISIT, note(0.3), *BYE,
     )),
     Scenario("visit_moved", "visit", 1.6, (
         *ASK, *PRICE, exchange("faq", 0, 2), *VISIT, THANKS,
@@ -210,8 +211,11 @@ SCENARIOS: tuple[Scenario, ...] = (
         contact("booking", then=BOOKED), agent("booking_ok"), THANKS, resolve(0.9),
     )),
     # They are interested, and that is all so far.
-    Scenario("engaged", "cold", 8, (
+    Scenario("engaged", "cold", 5, (
         *ASK, *PRICE, exchange("faq", 2, 6), *PONDER, label("lead-morno", 0.4), resolve(0.35),
+    )),
+    Scenario("engaged_glad", "cold", 3.5, (
+        *ASK, *PRICE, exchange("faq", 1, 5), *PONDER_GLAD, label("lead-morno", 0.4), resolve(0.35),
     )),
     Scenario("snoozed", "cold", 1, (
         *ASK, *PRICE, exchange("faq", 1, 3), contact("next_week", then=ASKED),
@@ -223,7 +227,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         contact("back", "days"), exchange("faq", 1, 3), *PONDER, resolve(0.5),
     )),
     Scenario("set_pending", "cold", 1, (
-        *ASK, *PRICE, exchange("faq", 0, 3), contact("think", then=KEEN),
+        *ASK, *PRICE, exchange("faq", 0, 3), contact("think", then=ASKED),
         Step(Kind.PENDING, pace="wrap_up"),
     ), NO_BOT),
     # They go cold, or say no.
@@ -248,7 +252,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     # Who answers, and how.
     Scenario("phone_app", "sale", 3, (
         *ASK, phone("phone_reply"), phone("price"), ACK, exchange("faq", 1, 4, by=Kind.PHONE),
-        contact("think", then=KEEN), phone("ok_think"), resolve(0.6),
+        contact("think_glad", then=KEEN), phone("ok_think"), resolve(0.6),
     ), frozenset({"phone_app", "human"})),
     Scenario("note_first", "cold", 1.6, (
         *ASK, note(), *PRICE, exchange("faq", 1, 4), *PONDER, resolve(0.5),
@@ -268,7 +272,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         *ASK, contact("sent_by_mistake", "typing"), Step(Kind.DELETE, "contact", "staff_typing"),
         agent("price"), agent("price", "staff_typing"), Step(Kind.DELETE, "agent", "instant"),
         exchange("faq", 1, 3), *PONDER, resolve(0.6),
-    )),
+    ), NO_BOT),
     # Bots.
     Scenario("handoff", "bot", 2.5, (
         contact("greet"), bot("bot_welcome"), contact("ask_price", then=ASKED), bot("bot_confused"),
@@ -289,7 +293,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     ), BOT_INBOX),
     Scenario("bot_informs", "bot", 1.6, (
         contact("greet"), bot("bot_welcome"), contact("ask_price", then=ASKED), bot("price"),
-        exchange("faq", 1, 3, by=Kind.BOT), contact("think", then=KEEN), bot("bot_bye"),
+        exchange("faq", 1, 3, by=Kind.BOT), contact("think_glad", then=KEEN), bot("bot_bye"),
         resolve(by=Kind.BOT, pace="instant"),
     ), BOT_INBOX),
     Scenario("bot_only", "bot", 2, (
@@ -301,7 +305,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     ), BOT_INBOX),
     # They come back.
     Scenario("reopened", "visit", 3, (
-        *ASK, *PRICE, exchange("faq", 1, 4), *PONDER, resolve(),
+        *ASK, *PRICE, exchange("faq", 1, 4), *PONDER_GLAD, resolve(),
         contact("back", "days"), exchange("faq", 0, 2), *VISIT, *BYE,
     ), REOPENS),
     Scenario("reopened_twice", "support", 1, (
@@ -418,8 +422,8 @@ SCENARIOS: tuple[Scenario, ...] = (
 
 def with_bot(script: tuple[Step, ...]) -> tuple[Step, ...]:
     """The script as an inbox with a bot plays it: after the contact's first words, the prelude."""
-    first_answer = next(
-        (n for n, step in enumerate(script) if step.kind is not Kind.CONTACT), len(script)
-    )
+    first_answer = 1
+    while first_answer < len(script) and script[first_answer].pace == "typing":
+        first_answer += 1
     first = replace(script[0], chance=1.0)  # a bot never speaks first
     return first, *script[1:first_answer], *BOT_PRELUDE, *script[first_answer:]

@@ -176,7 +176,7 @@ class Talk:
             pace = "instant" if step.by is Kind.BOT else "staff"
             answer = f"{step.phrase}_answer"
             self._play_step(Step(step.by, answer, pace, is_bare=step.is_bare))
-            if step.by is not Kind.BOT and not step.is_bare and self._rng.random() < 0.3:
+            if step.by is not Kind.BOT and not step.is_bare and self._rng.random() < 0.35:
                 self._play_step(Step(Kind.CONTACT, "ack", "typing"))
             step = replace(step, pace="chat")
 
@@ -496,7 +496,8 @@ class Talk:
         text = text[:1].upper() + text[1:]
         if is_contact:
             text = texts.retype(text, self._contact.style, self._rng)
-        if self._inbox.channel == "email" and is_contact and len(text) > 25:
+        is_letter = self._inbox.channel == "email" and is_contact and len(text) > 25
+        if is_letter and not text.lower().startswith(("bom ", "boa ", "ol", "oi")):
             return f"{self._slots['Saudacao']},\n\n{text}\n\nAtt.,\n{self._slots['completo']}"
         return text
 
@@ -514,26 +515,32 @@ class Talk:
         }
         colleagues = [a.first_name for a in business.agents if a != self._agent]
         of, at = {"a": ("da", "à"), "o": ("do", "ao")}[business.article]
-        return slots | {
-            "nome": NOBODY if contact.is_nameless else contact.name,
-            "completo": f"{contact.name} {contact.last_name}",
-            "email": contact.email or f"{ascii_lower(contact.name)}{contact.id}@correio.example",
-            "fone": (contact.phone or "+5511900000000").removeprefix("+55"),
-            "cpf": _cpf(rng),
-            "eu": self._agent.first_name,
-            "colega": rng.choice(colleagues) if colleagues else self._agent.first_name,
-            "empresa": business.name,
-            "aempresa": f"{business.article} {business.name}",
-            "daempresa": f"{of} {business.name}",
-            "aoempresa": f"{at} {business.name}",
-            "bot": business.bot_name,
-            "dia": rng.choice(texts.WEEKDAYS),
-            "dia2": rng.choice(texts.WEEKDAYS),
-            "hora": rng.choice(texts.HOURS),
-            "hora2": rng.choice(texts.HOURS),
-            "protocolo": str(rng.randint(10_000, 99_999)),
-            "assunto": rng.choice(EMAIL_SUBJECTS),
-        }
+        weekdays = rng.sample(texts.WEEKDAYS, 2)
+        return (
+            slots
+            | texts.inflected(slots["produto"])
+            | {
+                "nome": NOBODY if contact.is_nameless else contact.name,
+                "completo": f"{contact.name} {contact.last_name}",
+                "email": contact.email
+                or f"{ascii_lower(contact.name)}{contact.id}@correio.example",
+                "fone": (contact.phone or "+5511900000000").removeprefix("+55"),
+                "cpf": _cpf(rng),
+                "eu": self._agent.first_name,
+                "colega": rng.choice(colleagues) if colleagues else self._agent.first_name,
+                "empresa": business.name,
+                "aempresa": f"{business.article} {business.name}",
+                "daempresa": f"{of} {business.name}",
+                "aoempresa": f"{at} {business.name}",
+                "bot": business.bot_name,
+                "dia": weekdays[0],
+                "dia2": weekdays[1],
+                "hora": rng.choice(texts.HOURS),
+                "hora2": rng.choice(texts.HOURS),
+                "protocolo": str(rng.randint(10_000, 99_999)),
+                "assunto": rng.choice(EMAIL_SUBJECTS),
+            }
+        )
 
     # Time.
 

@@ -62,7 +62,7 @@ def fill(template: str, slots: Mapping[str, str], rng: random.Random) -> str:
         else:
             choice = part[1 + int(rng.random() * (len(part) - 1))]
             text.append(fill(choice, slots, rng) if "{" in choice else choice)
-    return "".join(text)
+    return "".join(text).replace("  ", " ").strip()
 
 
 # How some people type. Keys are whole lower-case words.
@@ -149,7 +149,7 @@ COMMON = _phrases(
         Oi, {nome}! Tudo bem? Sou {eu}, {daempresa}.
         {Saudacao}, {nome}! Aqui quem fala é {eu}.
         Oi, {nome}, {saudacao}! Meu nome é {eu}, vou te ajudar por aqui.
-        Olá, {nome}! [Obrigada|Que bom|Obrigado] pelo contato com a gente!
+        Olá, {nome}! [Obrigada|Obrigado] pelo contato com a gente!
         {Saudacao}, {nome}, tudo bem com você?
     """,
     ack="""
@@ -178,11 +178,19 @@ COMMON = _phrases(
     """,
     think="""
         Vou [conversar com meu marido|falar com a minha esposa|ver com a família|olhar minhas contas] e te [retorno|aviso|falo], [pode ser|tá]?
-        Gostei, mas vou pensar um pouquinho [e volto a falar|e te chamo]
         Deixa eu [ver aqui|me organizar|receber meu pagamento] e te [aviso|falo] [até o fim da semana|na semana que vem|amanhã]
         Certo, vou comparar com outra opção que eu vi e te dou um retorno
-        Parece bom. Vou ver [se encaixa na minha rotina|se cabe no orçamento] e retorno
-        Entendi, [bem interessante|gostei bastante]. Ainda estou pesquisando, mas devo voltar a falar com vocês
+        Entendi. Vou ver [se encaixa na minha rotina|se cabe no orçamento] e retorno
+        Ainda estou pesquisando, mas devo voltar a falar com vocês [essa semana|em breve]
+        Vou pensar um pouquinho e [volto a falar|te chamo]
+    """,
+    think_glad="""
+        Gostei [muito|bastante]! Vou só [falar com meu marido|ver com a família|olhar a agenda] e te [aviso|chamo] 😊
+        Que legal, [adorei|amei]! Deixa eu me organizar e te falo [essa semana|amanhã]
+        Nossa, ótimo! Vou ver as datas aqui e volto a falar com você
+        Perfeito, era o que eu procurava! Te dou um retorno [até sexta|amanhã], tá?
+        Achei o valor ótimo, obrigada por explicar tudo! Vou confirmar em casa e retorno
+        Muito bom, gostei do atendimento! Só preciso [receber|conversar em casa] e te chamo
     """,
     ok_think="""
         Claro, {nome}, sem problema! [Fico no aguardo|Fico à disposição] 😊
@@ -282,8 +290,8 @@ COMMON = _phrases(
         Vocês não respondem ninguém não? 😡
     """,
     bot_welcome="""
-        Olá! Eu sou [a|o] {bot}, assistente virtual {daempresa} 🤖\\nComo posso ajudar?\\n1 - Valores\\n2 - Agendar\\n3 - Já sou cliente\\n4 - Falar com atendente
-        Oi! Bem-vindo(a) {aoempresa}! Sou [a|o] {bot} 🤖 Me conta em poucas palavras o que você precisa, por favor.
+        Olá! Aqui é {bot}, assistente virtual {daempresa} 🤖\\nComo posso ajudar?\\n1 - Valores\\n2 - Agendar\\n3 - Já sou cliente\\n4 - Falar com atendente
+        Oi! Bem-vindo(a) {aoempresa}! Sou {bot} 🤖 Me conta em poucas palavras o que você precisa, por favor.
         {Saudacao}! Você está falando com {bot}, o atendimento automático {daempresa}. Digite o número da opção: 1 Informações, 2 Agendamento, 3 Suporte, 4 Atendente.
     """,
     menu_choice="""
@@ -508,10 +516,10 @@ GYM = Lexicon(
     },
     phrases=_phrases(
         ask_price="""
-            Quanto tá a mensalidade d[a|e] {produto}?
+            Quanto tá a mensalidade de {produto}?
             Queria saber o valor [do plano {plano}|da mensalidade|dos planos]
             Quais são os planos e valores [da academia|de vocês]?
-            Gostaria de saber [preços e horários|valores e horários] da {produto}
+            Gostaria de saber [preços e horários|valores e horários] de {produto}
             Vcs têm plano {plano}? Qual o valor?
             Quanto custa pra treinar aí? Tem taxa de matrícula?
             Boa, queria informação do plano pra {produto} // qual o valor por mês?
@@ -542,7 +550,7 @@ GYM = Lexicon(
             Posso deixar uma aula experimental agendada pra você, qual o melhor dia e horário?
         """,
         confirm_visit="""
-            Agendado! Sua aula experimental de {produto} ficou [para|] {dia} às {hora} ✅ Traga documento e uma toalha.
+            Agendado! Sua aula experimental de {produto} ficou [para|pra] {dia} às {hora} ✅ Traga documento e uma toalha.
             Perfeito, {nome}! Te espero {dia} às {hora} pra aula experimental. Fica na Rua das Palmeiras, 210, {bairro}.
         """,
         booking="""
@@ -569,7 +577,7 @@ GYM = Lexicon(
         """,
     ),
     faq=_topics("""
-        [Qual o|Que] horário [de funcionamento|vocês abrem]? => De segunda a sexta das 6h às 23h, sábado das 8h às 18h e domingo das 8h às 13h.
+        [Qual o horário de funcionamento|Que horas vocês abrem]? => De segunda a sexta das 6h às 23h, sábado das 8h às 18h e domingo das 8h às 13h.
         Tem {produto} à noite? => Temos sim! As turmas são às 18h30, 19h30 e 20h30.
         Precisa de atestado médico? => Pra {produto} pedimos só o questionário de saúde, que é feito aqui mesmo.
         Tem estacionamento? => Temos convênio com o estacionamento ao lado, 2 horas grátis pra aluno.
@@ -608,7 +616,7 @@ CLINIC = Lexicon(
             Qual o valor da consulta com {produto}?
             Quanto é a consulta particular com {produto}? // e tem horário essa semana?
             Vocês atendem o convênio {plano}? Queria consulta com {produto}
-            Gostaria de saber o preço do {exame} [particular|sem convênio]
+            Gostaria de saber o preço da consulta com {produto} [particular|sem convênio]
             Bom, preciso de um {produto}, quanto custa e quando tem vaga?
             Tem {produto} na clínica? Qual o valor?
         """,
@@ -616,7 +624,7 @@ CLINIC = Lexicon(
             A consulta com {produto} particular é {preco}, com retorno em até 30 dias.
             Pelo {plano} não tem custo, só a carteirinha. No particular fica {preco}.
             {nome}, o valor é {preco} [no pix ou em até 3x|à vista]. // Temos vaga [ainda esta semana|na próxima semana].
-            O {exame} fica {preco2} e o resultado sai em 2 dias úteis. A consulta é {preco}.
+            A consulta fica {preco} e o retorno é gratuito. [Temos horário {dia} e {dia2}.|]
         """,
         want="""
             Pode marcar então. [Quero|Prefiro] pagar particular mesmo
@@ -638,7 +646,7 @@ CLINIC = Lexicon(
             Quer agendar uma avaliação? A primeira é gratuita e sem compromisso.
         """,
         confirm_visit="""
-            Agendado! {produto} {dia} às {hora} ✅ Traga documento com foto e a carteirinha.
+            Agendado! Consulta com {produto}, {dia} às {hora} ✅ Traga documento com foto e a carteirinha.
             Perfeito, {nome}, sua consulta ficou marcada para {dia} às {hora}, na unidade {bairro}.
         """,
         booking="""
@@ -665,7 +673,7 @@ CLINIC = Lexicon(
         """,
     ),
     faq=_topics("""
-        [Qual|Onde é] o endereço? => Ficamos na Av. Djalma Andrade, 1200, sala 45, {bairro}. Tem estacionamento no prédio.
+        [Qual o endereço|Onde fica a clínica]? => Ficamos na Av. Djalma Andrade, 1200, sala 45, {bairro}. Tem estacionamento no prédio.
         Atende pelo {plano}? => Atendemos sim o {plano}, precisa só da carteirinha e do documento.
         Tem horário no sábado? => Aos sábados atendemos das 8h ao meio-dia, com agendamento.
         Precisa de pedido médico pro {exame}? => Precisa sim do pedido médico, pode ser de qualquer profissional.
@@ -691,31 +699,31 @@ CLINIC = Lexicon(
 
 SHOP = Lexicon(
     slots={
-        "produto": ("vestido midi", "calça jeans", "tênis branco", "bolsa caramelo",
-                    "blusa de linho", "jaqueta preta", "sandália", "conjunto de alfaiataria"),
+        "produto": ("o vestido midi", "a calça jeans", "o tênis casual", "a bolsa tiracolo",
+                    "a blusa de linho", "a jaqueta jeans", "a sandália", "o conjunto de alfaiataria"),
         "preco": ("R$ 89,90", "R$ 129,90", "R$ 159,90", "R$ 199,90", "R$ 249,90", "R$ 319,00"),
         "preco2": ("R$ 15,90", "R$ 19,90", "R$ 24,90"),
         "plano": ("P", "M", "G", "GG", "38", "40", "42", "36"),
-        "cor": ("preto", "off white", "verde", "azul", "vermelho", "bege"),
+        "cor": ("off white", "verde", "azul", "rosa", "bege", "marrom"),
         "bairro": ("Boa Viagem", "Casa Forte", "Graças", "Espinheiro"),
     },
     phrases=_phrases(
         ask_price="""
-            Esse {produto} do post, qual o valor?
+            [Vi {oproduto}|Gostei {doproduto}] do post, qual o valor?
             Tem {produto} no tamanho {plano}? Quanto custa?
-            Quanto tá o {produto} {cor}? // e o frete pra [Olinda|Caruaru|Jaboatão|João Pessoa]?
-            Preço do {produto} por favor
-            Ainda tem o {produto} {cor}? Qual o preço?
-            Oi, vocês entregam? Queria o preço do {produto}
+            Quanto tá {oproduto} {cor}? // e o frete pra [Olinda|Caruaru|Jaboatão|João Pessoa]?
+            Preço {doproduto} por favor
+            Ainda tem {oproduto} {cor}? Qual o preço?
+            Oi, vocês entregam? Queria o preço {doproduto}
         """,
         price="""
-            O {produto} está {preco}, em até 4x sem juros! Temos [P, M e G|do 36 ao 44|{plano}].
+            {Oproduto} está {preco}, em até 4x sem juros! Temos [P, M e G|do 36 ao 44|{plano}].
             Tem sim, {nome}! {preco} à vista ou 4x no cartão. // O frete pra sua região fica {preco2}.
             {preco} no pix com 5% de desconto 🤩 Quer que eu mande mais fotos?
             Esse modelo é {preco}. Temos no {cor} também!
         """,
         want="""
-            [Vou querer|Quero] o {produto} tamanho {plano}! [Como pago|Manda o pix]
+            [Vou querer|Quero] {oproduto} tamanho {plano}! [Como pago|Manda o pix]
             Separa um {plano} {cor} pra mim, vou levar
             Fechado! Pode mandar o link de pagamento
             Amei, quero comprar. Entrega em [Olinda|Boa Viagem|Recife]?
@@ -726,14 +734,14 @@ SHOP = Lexicon(
         """,
         closed="""
             Pedido confirmado, {nome}! Número {protocolo}. Enviamos [hoje ainda|amanhã cedo] e mando o rastreio por aqui 📦
-            Pagamento aprovado! Seu {produto} vai com todo carinho 💕
+            Pagamento aprovado! Seu pedido vai com todo carinho 💕
         """,
         offer_visit="""
             Quer vir provar na loja? [Posso deixar separado|Reservo pra você] no provador.
             Temos hora marcada com a consultora, sem compromisso. Qual dia fica melhor pra você vir?
         """,
         confirm_visit="""
-            Combinado, {nome}! Te espero {dia} às {hora} na loja de {bairro}, deixei o {produto} separado ✅
+            Combinado, {nome}! Te espero {dia} às {hora} na loja de {bairro}, deixei {oproduto} pra você ✅
             Marcado pra {dia} às {hora} com a nossa consultora. Até lá!
         """,
         booking="""
@@ -745,8 +753,8 @@ SHOP = Lexicon(
             Confirmado! Já deixei as peças separadas pra {dia}.
         """,
         outbound="""
-            Oi, {nome}! O {produto} que você queria voltou ao estoque 😍 Quer que eu separe o {plano}?
-            {Saudacao}, {nome}! Você deixou um {produto} no carrinho. Consigo 10% se fechar hoje, o que acha?
+            Oi, {nome}! {Oproduto} que você queria voltou ao estoque 😍 Quer que eu separe o {plano}?
+            {Saudacao}, {nome}! Você deixou {oproduto} no carrinho. Consigo 10% se fechar hoje, o que acha?
         """,
         campaign="""
             💥 Liquida de estação: até 40% off. Quer receber o catálogo?
@@ -755,7 +763,7 @@ SHOP = Lexicon(
         complaint="""
             Meu pedido era pra ter chegado [semana passada|há dez dias] e nada até agora!
             Veio o tamanho errado e com defeito na costura. Que decepção
-            Comprei um {produto} e a cor é totalmente diferente da foto!
+            Comprei {oproduto} e a cor é totalmente diferente da foto!
             Pedi o estorno faz um mês e ninguém devolve meu dinheiro
         """,
     ),
@@ -774,7 +782,7 @@ SHOP = Lexicon(
     """),
     support=_topics("""
         Comprei com vocês, cadê o código de rastreio do pedido {protocolo}? => Achei aqui, {nome}! Já foi postado, o código é BR{protocolo}PE.
-        Quero trocar o {produto} que comprei, ficou apertado => Claro! Pode trazer na loja ou mandamos a etiqueta de devolução por e-mail.
+        Quero trocar {oproduto} que comprei, não serviu => Claro! Pode trazer na loja ou mandamos a etiqueta de devolução por e-mail.
         Já paguei o pedido mas ainda aparece pendente => O pix compensou agora, seu pedido já está em separação.
         Posso mudar o endereço de entrega da minha compra? => Consigo alterar sim, ainda não saiu. Qual é o novo endereço?
         Preciso da nota fiscal da minha compra => Enviei no seu e-mail, {nome}!
@@ -787,10 +795,10 @@ SHOP = Lexicon(
 SCHOOL = Lexicon(
     slots={
         "produto": ("Maternal II", "Infantil 5", "1º ano", "3º ano", "6º ano", "9º ano",
-                    "1ª série do ensino médio", "integral"),
+                    "1º ano do ensino médio", "período integral"),
         "preco": ("R$ 890,00", "R$ 980,00", "R$ 1.150,00", "R$ 1.290,00", "R$ 1.480,00"),
         "preco2": ("R$ 790,00", "R$ 850,00", "R$ 1.050,00"),
-        "plano": ("manhã", "tarde", "integral"),
+        "plano": ("da manhã", "da tarde", "integral"),
         "filho": ("meu filho", "minha filha", "meu neto", "minha sobrinha"),
         "bairro": ("Jardim das Américas", "Boa Esperança", "Santa Rosa"),
     },
@@ -804,13 +812,13 @@ SCHOOL = Lexicon(
             Vocês têm desconto pra irmãos? Qual a mensalidade do {produto}?
         """,
         price="""
-            A mensalidade do {produto} no período da {plano} é {preco}, com desconto até o dia 5 fica {preco2}.
+            A mensalidade do {produto} no período {plano} é {preco}, com desconto até o dia 5 fica {preco2}.
             Para o {produto} temos vaga! Mensalidade {preco}, material à parte. // Irmãos têm 10% de desconto.
             {nome}, o investimento é de {preco} por mês, já incluindo inglês e robótica.
             O valor é {preco}. Pagando a anuidade à vista tem 8% de desconto.
         """,
         want="""
-            Quero garantir a vaga d[e|o] {filho}, como faço a matrícula?
+            Quero garantir a vaga de {filho}, como faço a matrícula?
             Decidimos! Vamos matricular no {produto}. Quais documentos precisa?
             Pode reservar a vaga. Posso pagar a matrícula hoje?
             Queremos fechar com vocês, pode mandar o contrato
@@ -855,7 +863,7 @@ SCHOOL = Lexicon(
         """,
     ),
     faq=_topics("""
-        Qual o horário da {plano}? => Manhã das 7h10 às 11h40 e tarde das 13h às 17h30. O integral vai até 18h.
+        Qual o horário do período {plano}? => Manhã das 7h10 às 11h40 e tarde das 13h às 17h30. O integral vai até 18h.
         Tem período integral? => Temos integral com almoço, reforço e atividades, das 7h às 18h.
         Quantos alunos por sala? => No máximo 22 alunos no {produto}, com professora e auxiliar.
         O material está incluso? => O material didático é à parte, em até 10x.
@@ -869,7 +877,7 @@ SCHOOL = Lexicon(
     """),
     support=_topics("""
         Sou mãe de aluno do {produto}, preciso da segunda via do boleto => Enviei agora no seu e-mail, o vencimento é dia 10.
-        Preciso da declaração de matrícula d[e|o] {filho} => A secretaria emite em até 24h, envio por aqui mesmo.
+        Preciso da declaração de matrícula de {filho} => A secretaria emite em até 24h, envio por aqui mesmo.
         Que dia começa o recesso? {filho} estuda aí => O recesso é de 14 a 25 de julho. O calendário completo está no app.
         Já somos da escola, quando sai o boletim? => O boletim do bimestre sai na sexta, no app da família.
         {filho} vai faltar hoje, está com febre => Melhoras! Já avisei a professora, as atividades ficam no app.
@@ -881,31 +889,32 @@ SCHOOL = Lexicon(
 
 REAL_ESTATE = Lexicon(
     slots={
-        "produto": ("apartamento de 2 quartos", "apartamento de 3 quartos", "casa em condomínio",
-                    "kitnet mobiliada", "sala comercial", "cobertura", "studio"),
+        "produto": ("o apartamento de 2 quartos", "o apartamento de 3 quartos",
+                    "a casa em condomínio", "a kitnet mobiliada", "a sala comercial",
+                    "a cobertura", "o studio"),
         "preco": ("R$ 1.800", "R$ 2.300", "R$ 2.900", "R$ 3.500", "R$ 420 mil", "R$ 560 mil"),
         "preco2": ("R$ 450", "R$ 620", "R$ 780"),
         "plano": ("aluguel", "compra", "financiamento"),
-        "bairro": ("Pituba", "Barra", "Rio Vermelho", "Ondina", "Itaigara", "Alvalade"),
+        "bairro": ("Pituba", "Barra", "Graça", "Vitória", "Ribeira", "Lapa"),
     },
     phrases=_phrases(
         ask_price="""
-            Vi o anúncio do {produto} na {bairro}, ainda está disponível? Qual o valor?
-            Quanto está o aluguel do {produto} [na {bairro}|do site]?
+            Vi o anúncio {doproduto} na {bairro}, ainda está disponível? Qual o valor?
+            Quanto está o aluguel {doproduto} [na {bairro}|do site]?
             Procuro {produto} para {plano} na {bairro}, o que vocês têm?
-            Qual o valor do condomínio e do {produto}?
+            Qual o valor do condomínio e {doproduto}?
             Olá, código {protocolo} do site, ainda disponível? Valor final com taxas?
         """,
         price="""
-            Está disponível sim! O {produto} na {bairro} está por {preco}, condomínio {preco2}.
+            Está disponível sim! {Oproduto} na {bairro} está por {preco}, condomínio {preco2}.
             {nome}, esse imóvel é {preco} mais {preco2} de condomínio. // Aceita [fiador ou seguro fiança|financiamento e FGTS].
             Temos duas opções na {bairro}: uma por {preco} e outra um pouco maior. Posso mandar as fotos?
             O valor é {preco}, com IPTU incluso.
         """,
         want="""
-            Quero fechar! Como faço a proposta do {produto}?
+            Quero fechar! Como faço a proposta {doproduto}?
             Vamos querer alugar. Quais documentos vocês precisam?
-            Gostamos muito, queremos fazer uma proposta no {produto}
+            Gostamos muito, queremos fazer uma proposta {noproduto}
             Pode reservar pra mim, vou mandar a documentação hoje
         """,
         close="""
@@ -933,8 +942,8 @@ REAL_ESTATE = Lexicon(
             Confirmado! Nos vemos {dia} às {hora}.
         """,
         outbound="""
-            Olá, {nome}! Entrou um {produto} na {bairro} com o seu perfil, por {preco}. Posso mandar as fotos?
-            {Saudacao}, {nome}! O proprietário baixou o valor do {produto} que você olhou. Ainda procura?
+            Olá, {nome}! Entrou {umproduto} na {bairro} com o seu perfil, por {preco}. Posso mandar as fotos?
+            {Saudacao}, {nome}! O proprietário baixou o valor {doproduto} que você olhou. Ainda procura?
         """,
         campaign="""
             🏠 Feirão de imóveis na {bairro}: condições especiais este fim de semana. Quer a lista?
@@ -962,7 +971,7 @@ REAL_ESTATE = Lexicon(
     """),
     support=_topics("""
         Sou inquilino, preciso da segunda via do boleto do aluguel => Enviei no seu e-mail, {nome}, com vencimento para o dia 10.
-        Moro no {produto} que aluguei com vocês e o chuveiro queimou => Vou abrir um chamado de manutenção, o técnico te liga até amanhã.
+        Moro {noproduto} que aluguei com vocês e o chuveiro queimou => Vou abrir um chamado de manutenção, o técnico te liga até amanhã.
         Já sou cliente, como faço a rescisão do contrato? => São 30 dias de aviso por escrito e vistoria de saída. Te mando o formulário.
         Preciso do recibo do caução do meu contrato => Segue em anexo no seu e-mail cadastrado.
         Quando é o reajuste do meu aluguel? => O reajuste é no aniversário do contrato, pelo IPCA.
@@ -982,7 +991,7 @@ LEXICONS: dict[str, Lexicon] = {
 
 # Asked of any business; says nothing of a wish to buy.
 PRACTICAL = _topics("""
-    Qual o endereço de vocês? => Fica na {bairro}! [Mandei a localização|Segue o mapa]: maps.example/{protocolo}
+    Qual o endereço de vocês? => Ficamos no bairro {bairro}. [Mandei a localização|Segue o mapa]: maps.example/{protocolo}
     Vocês abrem no feriado? => No feriado funcionamos em horário reduzido, das 9h às 13h.
     [Que|Até que] horas vocês atendem hoje? => Hoje atendemos até as 18h 😊
     Qual o telefone fixo? => Nosso fixo é (00) 3000-0000, em horário comercial.
@@ -991,6 +1000,21 @@ PRACTICAL = _topics("""
     Aí é acessível pra cadeirante? => Sim, temos rampa, elevador e banheiro adaptado.
 """)
 POOLS = ("faq", "support", "practical")
+
+
+def inflected(product: str) -> dict[str, str]:
+    """Slots of a product with its article: "a bolsa" gives doproduto "da bolsa" and so on."""
+    article, _, name = product.partition(" ")
+    if article not in ("o", "a"):
+        return {"produto": product}
+    return {
+        "produto": name,
+        "oproduto": product,
+        "Oproduto": product.capitalize(),
+        "doproduto": f"d{product}",
+        "noproduto": f"n{product}",
+        "umproduto": f"{'uma' if article == 'a' else 'um'} {name}",
+    }
 
 
 def topics(segment: str, pool: str) -> tuple[Topic, ...]:

@@ -154,7 +154,7 @@ GYM = Business(
     peak=(0.55, 9, 1.7),
     weekdays=(1.3, 1.15, 1.1, 1.0, 0.9, 0.6, 0.45),
     hours="100001357766787667899842",
-    mix={"sale": 1.2, "visit": 1.5, "cold": 0.9},
+    mix={"sale": 1.3, "visit": 1.5, "cold": 0.8, "support": 0.8},
 )  # fmt: skip
 CLINIC = Business(
     slug="clinica-vida-plena",
@@ -178,7 +178,7 @@ CLINIC = Business(
     peak=(0.3, 5, 1.3),
     weekdays=(1.5, 1.2, 1.1, 1.0, 0.95, 0.35, 0.15),
     hours="000000148999678887543110",
-    mix={"visit": 1.9, "sale": 0.6, "support": 1.4, "bot": 1.6, "complaint": 1.1},
+    mix={"visit": 1.6, "sale": 0.5, "cold": 0.7, "support": 1.7, "bot": 1.8, "complaint": 1.2},
 )  # fmt: skip
 SHOP = Business(
     slug="loja-dona-flor",
@@ -203,7 +203,7 @@ SHOP = Business(
     peak=(0.72, 6, 2.4),
     weekdays=(0.95, 0.95, 1.0, 1.05, 1.2, 1.15, 0.8),
     hours="210000124566778877789985",
-    mix={"sale": 1.6, "visit": 0.25, "complaint": 1.6, "cold": 1.2},
+    mix={"sale": 1.3, "visit": 0.25, "complaint": 2.0, "support": 1.4, "noise": 1.5},
 )  # fmt: skip
 SCHOOL = Business(
     slug="colegio-horizonte",
@@ -227,7 +227,7 @@ SCHOOL = Business(
     peak=(0.85, 14, 1.8),
     weekdays=(1.4, 1.2, 1.1, 1.0, 0.9, 0.25, 0.2),
     hours="000001498876689775433210",
-    mix={"visit": 1.3, "sale": 0.8, "support": 1.5},
+    mix={"visit": 1.1, "sale": 0.7, "cold": 0.8, "support": 2.4},
 )  # fmt: skip
 STUDIO = Business(
     slug=None,
@@ -272,7 +272,7 @@ REAL_ESTATE = Business(
     peak=(0.2, 7, 1.5),
     weekdays=(1.1, 1.0, 1.0, 1.0, 1.0, 0.8, 0.5),
     hours="100000135777678876766532",
-    mix={"visit": 1.6, "sale": 0.5, "cold": 1.3},
+    mix={"visit": 1.6, "sale": 0.4, "cold": 1.4, "noise": 1.8},
 )  # fmt: skip
 BUSINESSES = (GYM, CLINIC, SHOP, SCHOOL, STUDIO, REAL_ESTATE)
 
