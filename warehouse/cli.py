@@ -21,6 +21,8 @@ from warehouse.db import Warehouse, fetch_all, open_warehouse, source_dsn
 from warehouse.errors import MiranteError, UsageError
 from warehouse.settings import Settings, is_interactive, load_settings
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     help="Mirante: every client's Chatwoot conversations as numbers, and nobody else's.",
     no_args_is_help=True,
@@ -49,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         # Not standalone: usage errors are one line here too, not a panel.
         status = app(arguments, prog_name="mirante", standalone_mode=False)
+        if status == INTERRUPTED:  # which is what typer makes of Ctrl-C
+            _fail("interrupted; the next run goes on from here", INTERRUPTED)
     except typer.exceptions.TyperException as error:
         message = error.format_message().strip().replace("\n", " ")
         if not message:  # no arguments: the help was printed
@@ -56,11 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         context = getattr(error, "ctx", None)
         _fail(f"{message} See `{context.command_path if context else 'mirante'} --help`.", 2)
     except typer.Abort:
-        _fail("interrupted", 130)
+        _fail("nothing was done", 1)
     except MiranteError as error:
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _fail("interrupted; the next run goes on from here", 130)
     except (psycopg.Error, OSError) as error:
         if logging.getLogger().isEnabledFor(logging.DEBUG):
             raise
