@@ -110,23 +110,36 @@ def test_every_message_has_the_planted_side(pipeline: Pipeline, sample_admin_dsn
     assert differences(planted, built) == []
 
 
-def test_the_funnel_follows_the_default_rules(pipeline: Pipeline) -> None:
-    (wrong,) = pipeline.query(
-        "select count(*) from marts.fct_conversations as facts"
-        " left join ai.conversation_scores as scores using (tenant_id, conversation_id)"
-        " where facts.is_lead is distinct from"
-        "   ((facts.lead_class in ('high', 'medium') or scores.visit_scheduled) is true)"
-        " or facts.is_visit_scheduled is distinct from (scores.visit_scheduled is true)"
-        " or facts.is_qualified is distinct from"
-        "   ((facts.lead_class = 'high' or scores.visit_scheduled) is true)"
-        " or facts.is_converted"
+def test_the_funnel_follows_the_rules(pipeline: Pipeline) -> None:
+    kinds = {kind for (kind,) in pipeline.query("select distinct kind from app.funnel_rules")}
+    assert kinds == {"ai", "crm", "label"}
+    wrong = pipeline.query(
+        """
+        with expected as (
+            select
+                facts.*,
+                labelled.stage is not null as converted,
+                labelled.stage is not null or scores.visit_scheduled is true as visit
+            from marts.fct_conversations as facts
+            left join ai.conversation_scores as scores using (tenant_id, conversation_id)
+            left join app.funnel_rules as labelled
+                on labelled.tenant_id = facts.tenant_id and labelled.kind = 'label'
+                and labelled.stage = 'converted' and labelled.value = any(facts.labels)
+        )
+        select conversation_id from expected
+        where is_converted <> converted
+            or is_visit_scheduled <> visit
+            or is_lead <> (visit or coalesce(lead_class in ('high', 'medium'), false))
+            or is_qualified <> (visit or coalesce(lead_class = 'high', false))
+        """
+    )
+    assert wrong == []
+    (conversions, visits, qualified, leads, scored, count) = pipeline.query(
+        "select count(*) filter (where is_converted), count(*) filter (where is_visit_scheduled),"
+        " count(*) filter (where is_qualified), count(*) filter (where is_lead),"
+        " count(*) filter (where ai_status = 'ok'), count(*) from marts.fct_conversations"
     )[0]
-    (leads, scored, all_) = pipeline.query(
-        "select count(*) filter (where is_lead), count(*) filter (where ai_status = 'ok'),"
-        " count(*) from marts.fct_conversations"
-    )[0]
-    assert wrong == 0
-    assert 0 < leads < scored <= all_
+    assert 0 < conversions < visits < qualified < leads < scored <= count
 
 
 def test_deleted_messages_keep_their_row_without_text(pipeline: Pipeline) -> None:

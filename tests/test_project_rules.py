@@ -1,0 +1,312 @@
+"""What holds for every model, on the manifest of a `dbt build` as an engineer starts it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from extract.tables import TABLES
+from tests.conftest import Pipeline
+from warehouse.build import dbt_environment
+from warehouse.settings import PROJECT_ROOT
+
+PREFIXES = {"staging": "stg_", "intermediate": "int_", "marts": ("fct_", "dim_", "agg_", "rpt_")}
+READERS = ["mirante_app", "mirante_analyst", "mirante_super"]
+
+
+@dataclass(frozen=True)
+class Project:
+    """The dbt project after a build of its own."""
+
+    manifest: dict[str, Any]
+    results: list[dict[str, Any]]
+    target: Path
+
+    def nodes(self, kind: str) -> list[dict[str, Any]]:
+        return [node for node in self.manifest["nodes"].values() if node["resource_type"] == kind]
+
+    def models(self, layer: str | None = None) -> list[dict[str, Any]]:
+        return [node for node in self.nodes("model") if layer in (None, node["fqn"][1])]
+
+    def tests_of(self, model: dict[str, Any], name: str) -> list[dict[str, Any]]:
+        return [
+            node
+            for node in self.nodes("test")
+            if node.get("attached_node") == model["unique_id"]
+            and (node.get("test_metadata") or {}).get("name") == name
+        ]
+
+    def compiled(self, name: str) -> str:
+        """The SQL of one data test as it ran; rows are failures."""
+        paths = [*self.target.glob(f"compiled/**/{name}.sql")]
+        assert len(paths) == 1, paths
+        return paths[0].read_text()
+
+
+def dbt_process_environment(pipeline: Pipeline, folder: Path) -> dict[str, str]:
+    """As an engineer has it: profiles.yml.example copied, its variables set."""
+    shutil.copy(PROJECT_ROOT / "profiles.yml.example", folder / "profiles.yml")
+    return (
+        os.environ
+        | dbt_environment(pipeline.settings, pipeline.warehouse)
+        | {
+            "DBT_PROFILES_DIR": str(folder),
+            "DBT_TARGET_PATH": str(folder / "target"),
+            "DBT_LOG_PATH": str(folder / "logs"),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def project(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    folder = tmp_path_factory.mktemp("dbt")
+    run = subprocess.run(
+        [Path(sys.executable).with_name("dbt"), "build", "--quiet", "--no-use-colors"],
+        cwd=PROJECT_ROOT, env=dbt_process_environment(pipeline, folder),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-4000:]
+    target = folder / "target"
+    manifest = json.loads((target / "manifest.json").read_text())
+    results = json.loads((target / "run_results.json").read_text())["results"]
+    return Project(manifest, results, target)
+
+
+def test_build_alone_runs_models_data_tests_and_unit_tests(project: Project) -> None:
+    kinds = [result["unique_id"].split(".")[0] for result in project.results]
+    assert kinds.count("model") == len(project.models())
+    assert kinds.count("unit_test") == len(project.manifest["unit_tests"]) > 30
+    assert kinds.count("test") == len(project.nodes("test"))
+    assert {result["status"] for result in project.results} <= {"success", "pass", "no-op"}
+
+
+def test_a_prefix_fits_its_folder(project: Project) -> None:
+    wrong = [
+        model["name"]
+        for model in project.models()
+        if not model["name"].startswith(PREFIXES[model["fqn"][1]])
+        or model["schema"] != model["fqn"][1]
+    ]
+    assert wrong == []
+
+
+def test_only_staging_reads_sources_and_staging_never_joins(project: Project) -> None:
+    wrong = []
+    for model in project.models():
+        parents = model["depends_on"]["nodes"]
+        sources = [parent for parent in parents if parent.startswith("source.")]
+        if model["fqn"][1] == "staging":
+            if len(sources) != 1 or len(parents) != 1 or re.search(r"\bjoin\b", model["raw_code"]):
+                wrong.append(model["name"])
+        elif sources:
+            wrong.append(model["name"])
+    assert wrong == []
+
+
+def test_intermediate_reads_no_mart(project: Project) -> None:
+    marts = {model["unique_id"] for model in project.models("marts")}
+    wrong = [
+        model["name"]
+        for model in project.models("intermediate")
+        if marts & set(model["depends_on"]["nodes"])
+    ]
+    assert wrong == []
+
+
+def test_every_extracted_table_has_a_source_and_a_staging_model(project: Project) -> None:
+    tables = {table.name for table in TABLES}
+    sources = {
+        source["name"]
+        for source in project.manifest["sources"].values()
+        if source["source_name"] == "chatwoot"
+    }
+    staging = {model["name"] for model in project.models("staging")}
+    assert sources == tables
+    assert {f"stg_chatwoot__{table}" for table in tables} <= staging
+
+
+def test_every_key_is_tested_as_an_error(project: Project) -> None:
+    for model in project.models():
+        tests = project.tests_of(model, "unique_key")
+        assert len(tests) == 1, model["name"]
+        assert tests[0]["config"]["severity"].lower() == "error", model["name"]
+
+
+def test_every_model_and_column_is_described(project: Project, pipeline: Pipeline) -> None:
+    actual: dict[str, set[str]] = {}
+    for name, column in pipeline.query(
+        "select table_name, column_name from information_schema.columns"
+        " where table_schema in ('staging', 'intermediate', 'marts')"
+    ):
+        actual.setdefault(name, set()).add(column)
+    for model in project.models():
+        described = {
+            name for name, column in model["columns"].items() if column["description"].strip()
+        }
+        assert model["description"].strip(), model["name"]
+        assert described == actual[model["name"]], model["name"]
+
+
+def test_every_source_has_freshness_or_says_why_not(project: Project) -> None:
+    for source in project.manifest["sources"].values():
+        freshness = source["freshness"] or {}
+        has_freshness = source["loaded_at_query"] and (freshness.get("error_after") or {}).get(
+            "count"
+        )
+        reason = source["config"].get("meta", {}).get("no_freshness_because")
+        assert bool(has_freshness) != bool(reason), source["unique_id"]
+        assert source["description"].strip(), source["unique_id"]
+
+
+def test_every_mart_is_a_contracted_table_behind_row_security(project: Project) -> None:
+    for mart in project.models("marts"):
+        name, config = mart["name"], mart["config"]
+        assert config["materialized"] in ("table", "incremental"), name
+        assert config.get("incremental_strategy") != "merge", name
+        assert config["contract"]["enforced"], name
+        assert config["access"] == "public", name
+        assert config["grants"] == {"select": READERS}, name
+        hooks = [hook for hook in config["post-hook"] if "enable_tenant_rls" in hook["sql"]]
+        assert [hook["transaction"] for hook in hooks] == [True], name
+        assert next(iter(mart["columns"])) == "tenant_id", name
+        (key,) = project.tests_of(mart, "unique_key")
+        columns = key["test_metadata"]["kwargs"]["columns"]
+        assert columns[0] == "tenant_id", name
+        assert {"columns": columns, "unique": True} in config["indexes"], name
+        assert all(index["columns"][0] == "tenant_id" for index in config["indexes"]), name
+        assert project.tests_of(mart, "has_tenant_rls"), name
+
+
+def test_nothing_outside_marts_is_granted(project: Project, pipeline: Pipeline) -> None:
+    for model in project.models():
+        if model["fqn"][1] != "marts":
+            assert not model["config"]["grants"], model["name"]
+    assert (
+        pipeline.query(
+            "select table_schema, table_name, grantee from information_schema.table_privileges"
+            " where table_schema in ('raw_chatwoot', 'staging', 'intermediate')"
+            " and grantee <> 'mirante_owner'"
+        )
+        == []
+    )
+
+
+def test_every_mart_has_an_exposure_and_exposures_read_marts_only(project: Project) -> None:
+    marts = {model["unique_id"] for model in project.models("marts")}
+    exposed: set[str] = set()
+    for exposure in project.manifest["exposures"].values():
+        exposed |= set(exposure["depends_on"]["nodes"])
+        assert exposure["owner"]["name"], exposure["name"]
+        assert exposure["description"].strip(), exposure["name"]
+    assert exposed == marts
+
+
+def test_the_dashboards_exposure_names_what_its_queries_read(project: Project) -> None:
+    code = "".join(path.read_text() for path in (PROJECT_ROOT / "dashboard").rglob("*.py"))
+    read = set(re.findall(r"\bmarts\.(\w+)", code))
+    exposure = project.manifest["exposures"]["exposure.mirante.dashboard_overview"]
+    named = {node.split(".")[-1] for node in exposure["depends_on"]["nodes"]}
+    assert read <= named
+
+
+def test_every_kpi_has_its_label_and_help_text(project: Project) -> None:
+    blocks = {
+        name: block["block_contents"]
+        for name, block in ((doc["name"], doc) for doc in project.manifest["docs"].values())
+        if name.startswith("kpi_")
+    }
+    assert len(blocks) > 15
+    for name, text in blocks.items():
+        assert len(re.findall(r"^label: \S.*$", text, re.MULTILINE)) == 1, name
+        assert len(re.findall(r"^pt: \S.*\.$", text, re.MULTILINE)) == 1, name
+
+
+SABOTAGE = {
+    "row security off": "alter table marts.dim_agents disable row level security",
+    "forced": "alter table marts.dim_agents force row level security",
+    "policy gone": "drop policy analyst_isolation on marts.dim_agents",
+    "policy for all": "drop policy super_read on marts.dim_agents;"
+    " create policy super_read on marts.dim_agents for all to mirante_super using (true)",
+    "policy open": "alter policy tenant_isolation on marts.dim_agents using (true)",
+    "policy of everybody": "alter policy super_read on marts.dim_agents to public",
+    "policy added": "create policy extra on marts.dim_agents to mirante_app using (true)",
+    "granted to all": "grant select on marts.dim_agents to public",
+    "granted too much": "grant delete on marts.dim_agents to mirante_app",
+    "not granted": "revoke select on marts.dim_agents from mirante_analyst",
+    "key without tenant": "create unique index on marts.dim_agents (agent_id, tenant_id)",
+    "tenant may be null": "alter table marts.dim_agents alter column tenant_id drop not null",
+}
+
+
+@pytest.mark.parametrize("what", SABOTAGE)
+def test_has_tenant_rls_sees(what: str, project: Project, pipeline: Pipeline) -> None:
+    test = project.compiled("has_tenant_rls_dim_agents_")
+    with psycopg.connect(pipeline.warehouse.dsn("owner")) as connection:
+        assert connection.execute(test).fetchall() == []
+        connection.execute(SABOTAGE[what])
+        assert len(connection.execute(test).fetchall()) >= 1
+        connection.rollback()
+
+
+@pytest.mark.parametrize(
+    ("test", "change"),
+    [
+        (
+            "assert_agg_daily_adds_up_to_facts",
+            "update marts.agg_daily set replies = replies + 1 where ctid = (select min(ctid)"
+            " from marts.agg_daily)",
+        ),
+        (
+            "assert_agg_hourly_adds_up_to_agg_daily",
+            "delete from marts.agg_hourly where ctid = (select min(ctid) from marts.agg_hourly)",
+        ),
+        (
+            "assert_rows_are_of_the_inboxs_owner",
+            "update marts.fct_messages set inbox_id = 0 where ctid = (select min(ctid)"
+            " from marts.fct_messages)",
+        ),
+        (
+            "assert_facts_have_their_conversation",
+            "update marts.fct_replies set tenant_id = tenant_id + 1 where ctid = (select min(ctid)"
+            " from marts.fct_replies)",
+        ),
+        (
+            "assert_later_stages_imply_earlier",
+            "delete from marts.fct_funnel_events where stage = 'lead'",
+        ),
+    ],
+)
+def test_a_data_test_sees(test: str, change: str, project: Project, pipeline: Pipeline) -> None:
+    sql = project.compiled(test)
+    with psycopg.connect(pipeline.warehouse.dsn("owner")) as connection:
+        assert connection.execute(sql).fetchall() == []
+        connection.execute(change)
+        assert len(connection.execute(sql).fetchall()) >= 1
+        connection.rollback()
+
+
+def test_sql_is_clean(project: Project, pipeline: Pipeline, tmp_path: Path) -> None:
+    environment = dbt_process_environment(pipeline, tmp_path)
+    config = (PROJECT_ROOT / ".sqlfluff").read_text()
+    (tmp_path / "sqlfluff.cfg").write_text(
+        config.replace("project_dir = .", f"project_dir = {PROJECT_ROOT}").replace(
+            "profiles_dir = .", f"profiles_dir = {tmp_path}"
+        )
+    )
+    run = subprocess.run(
+        [
+            Path(sys.executable).with_name("sqlfluff"), "lint", "--processes", "2",
+            "--disable-progress-bar", "--nocolor", "--ignore-local-config",
+            "--config", str(tmp_path / "sqlfluff.cfg"), "models", "tests/dbt",
+        ],
+        cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout[-4000:]
