@@ -162,6 +162,7 @@ FEATURES = {
     " and sender_id is null",
     "replies to a message": f"select count(*) from messages where {ATTRIBUTES} ? 'in_reply_to'",
     "labels": "select count(*) from taggings where taggable_type = 'Conversation'",
+    "labels of contacts": "select count(*) from taggings where taggable_type = 'Contact'",
     "tag of both accounts": "select count(distinct account_id) = 2 from taggings"
     " join conversations on conversations.id = taggable_id where tag_id ="
     " (select id from tags where name = 'suporte')",
@@ -217,6 +218,7 @@ FEATURES = {
     " where created_at <> date_trunc('second', created_at)",
     "group id as phone": "select count(*) from contacts where phone_number like '%@g.us'",
     "no name": "select count(*) from contacts where name is null",
+    "hostile name": "select count(*) from contacts where name ~ '^[=<]'",
     "empty name": "select count(*) from contacts where name = ''",
     "blocked": "select count(*) from contacts where blocked",
     "imported history": "select count(*) from messages as old join messages as new"

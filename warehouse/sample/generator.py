@@ -19,7 +19,7 @@ from importlib import resources
 import psycopg
 
 from warehouse.errors import MiranteError
-from warehouse.sample import texts, truth
+from warehouse.sample import truth
 from warehouse.sample.people import People
 from warehouse.sample.plan import HISTORY, Planned, plan_conversations
 from warehouse.sample.rows import Message, Tables
@@ -144,7 +144,7 @@ def _leave_orphans(rng: random.Random, planned: Planned, tables: Tables) -> None
         at = planned.written_at + timedelta(seconds=20 * n, microseconds=rng.randrange(1_000_000))
         row: Row = {
             "id": None,
-            "content": rng.choice(texts.COMMON["greet"][:1]),
+            "content": "Oi, alguém?",
             "account_id": planned.business.account_id,
             "inbox_id": planned.inbox.id,
             "conversation_id": conversation_id,

@@ -11,8 +11,19 @@ from datetime import datetime, timedelta
 from warehouse.sample import texts
 from warehouse.sample.plan import Planned
 from warehouse.sample.rows import Tables
-from warehouse.sample.world import AGENCY_ACCOUNT, BUSINESSES, LISBON, Business, Inbox, secret
+from warehouse.sample.world import (
+    AGENCY_ACCOUNT,
+    BUSINESSES,
+    LISBON,
+    TAG_IDS,
+    Business,
+    Inbox,
+    secret,
+)
 
+SCATTER = 7_654_321  # odd steps through the numbers: no two contacts share one
+# Names as strangers type them into a form.
+HOSTILE_NAMES = ("<b onmouseover=alert(1)>Ana</b>", '=HYPERLINK("http://mal.example";"Ana")')
 AREA_CODES = ("11", "11", "21", "31", "65", "71", "81", "85", "92")
 
 
@@ -137,15 +148,24 @@ class People:
             prefix = f"55{rng.choice(AREA_CODES)}{ninth}"
             if inbox.timezone == LISBON:
                 prefix = "3519"
-            contact.phone = f"+{prefix}9{rng.randint(0, 9_999_999):07}"
+            contact.phone = f"+{prefix}9{number * SCATTER % 10_000_000:07}"
             if number % 37 == 0:
                 contact.phone = f"1203630{number:011}@g.us"  # a group, by an importer
             elif number % 19 == 0 and (known := self._known_phone(business)):
                 contact.phone = known
         if group == "email" or (rng.random() < 0.3 and not contact.is_nameless):
             contact.email = f"{ascii_lower(name)}.{ascii_lower(last_name)}{number}@correio.example"
+        if number % 23 == 0:
+            self._label(contact)
         self._all.append(contact)
         return contact
+
+    def _label(self, contact: Contact) -> None:
+        self._tables.tag_uses["vip"] += 1
+        self._tables.later(contact.created_at, "taggings", {
+            "tag_id": TAG_IDS["vip"], "taggable_type": "Contact", "taggable_id": contact.id,
+            "context": "labels", "created_at": contact.created_at,
+        })  # fmt: skip
 
     def _known_phone(self, business: Business) -> str | None:
         """The phone of somebody in the other account: one person, two rows."""
@@ -160,7 +180,7 @@ class People:
 
     def _join(self, rng: random.Random, contact: Contact, inbox: Inbox, start: datetime) -> int:
         number = self._tables.next_id("contact_inboxes")
-        digits = (contact.phone or "").lstrip("+") or f"{rng.getrandbits(44)}"
+        digits = (contact.phone or "").lstrip("+") or f"{10**12 + number * SCATTER}"
         source_id = {
             "email": contact.email,
             "sms": contact.phone,
@@ -182,6 +202,8 @@ class People:
     def _shown_name(contact: Contact) -> str | None:
         if contact.is_nameless:
             return (None, "", contact.phone or "visitante-azul-42")[contact.id % 3]
+        if contact.id % 97 == 0:
+            return HOSTILE_NAMES[contact.id % 2]
         return f"{contact.name} {contact.last_name}" if contact.id % 4 else contact.name
 
 

@@ -71,12 +71,12 @@ def _planned(rng: random.Random, rhythm: Rhythm, business: Business, scenario: S
 
 
 def _start_one_of_each_early(rng: random.Random, plan: list[Planned], until: datetime) -> None:
-    latest: dict[str, int] = {}
+    earliest: dict[str, int] = {}
     for number, planned in enumerate(plan):
-        first = latest.setdefault(planned.scenario.name, number)
-        if planned.start < plan[first].start:
-            latest[planned.scenario.name] = number
-    for number in latest.values():
+        so_far = earliest.setdefault(planned.scenario.name, number)
+        if planned.start < plan[so_far].start:
+            earliest[planned.scenario.name] = number
+    for number in earliest.values():
         planned = plan[number]
         ahead = until - planned.start
         wanted = timedelta(days=5) if planned.scenario.is_recent else timedelta(days=40)

@@ -53,7 +53,7 @@ class Tables:
     def add(self, table: str, row: Row) -> None:
         """Send a row; rows of a table may differ in their columns, the rest takes its default."""
         block = self._blocks[table]
-        if block and block[0].keys() != row.keys():
+        if block and list(block[0]) != list(row):
             self._copy(table)
             block = self._blocks[table]
         block.append(row)

@@ -36,12 +36,6 @@ MONTHS = ("jan", "fev", "mar", "abr", "mai", "jun", "jul", "ago", "set", "out", 
 CONTACT_PHRASES = frozenset(
     step.phrase for scenario in SCENARIOS for step in scenario.script if step.kind is Kind.CONTACT
 ) | {"menu_choice", "ack", "csat_good", "csat_bad"}
-
-
-class HistoryEndsError(Exception):
-    """The next step would happen after the end of history."""
-
-
 UTM_TAGS = (
     {"utm_source": "google", "utm_medium": "cpc", "utm_campaign": "marca"},
     {"utm_source": "google", "utm_medium": "cpc", "utm_campaign": "promo_{month}"},
@@ -64,6 +58,10 @@ SPECIAL_TEXTS: dict[str, tuple[str | None, ...]] = {
     "null_image": (None,),
 }
 FILE_TYPES = {"image": (0, "jpg"), "audio": (1, "ogg"), "file": (3, "pdf")}
+
+
+class HistoryEndsError(Exception):
+    """The next step would happen after the end of history."""
 
 
 class Talk:
@@ -681,6 +679,9 @@ class Talk:
             "priority": rng.randint(0, 3) if rng.random() < 0.1 else None,
             "waiting_since": self._waiting_since,
             "cached_label_list": ", ".join(sorted(self._labels)) or None,
+            "assignee_agent_bot_id": BOT_IDS[self._inbox.id]
+            if self._inbox.bot == "agent_bot" and self._status == "pending"
+            else None,
         })  # fmt: skip
         for user_id in sorted(self._assignees):
             self._tables.add("conversation_participants", {
