@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import adbc_driver_postgresql.dbapi
 import psycopg
+import psycopg2
+from adbc_driver_manager import AdbcStatusCode
 from psycopg import Connection, conninfo
 
 from warehouse.db import describe_dsn, explain_refusal
@@ -94,8 +96,11 @@ def _explain(chain: list[BaseException]) -> str:
             text = found["text"] if found else (str(inner).splitlines() or [""])[0]
             shown = text if state[:2] in SPEAKABLE else "the server refused it"
             return f"{shown} (PostgreSQL error {state})"
-        if type(inner).__name__ in ("OperationalError", "InterfaceError"):
+        if isinstance(inner, (psycopg.OperationalError, psycopg2.OperationalError)):
             return "the connection was lost"
+        if status := getattr(inner, "status_code", None):  # ADBC's
+            is_lost = status in (AdbcStatusCode.IO, AdbcStatusCode.INVALID_STATE)
+            return "the connection was lost" if is_lost else f"ADBC error {status.name}"
     return f"{type(chain[-1]).__name__} (the log has the place)"
 
 

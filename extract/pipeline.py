@@ -92,7 +92,8 @@ def run_extract(
     read, before it is loaded. Raises ExtractError; the run is then recorded as failed.
     """
     with _lock(warehouse_dsn), connect("warehouse", warehouse_dsn) as connection:
-        run_id = _begin(connection, "full" if full else "tick")
+        with speaking_of("warehouse", warehouse_dsn):
+            run_id = _begin(connection, "full" if full else "tick")
         try:
             runs = _extract(connection, source_dsn, warehouse_dsn, home / "dlt", full, progress)
         except BaseException as error:
@@ -101,7 +102,8 @@ def run_extract(
             if isinstance(error, Exception):
                 raise failure from None
             raise
-        _finish(connection, run_id, runs)
+        with speaking_of("warehouse", warehouse_dsn):
+            _finish(connection, run_id, runs)
     return runs
 
 
@@ -117,6 +119,7 @@ def _lock(dsn: str) -> Iterator[None]:
                 inner join pg_catalog.pg_stat_activity on pg_locks.pid = pg_stat_activity.pid
                 where pg_locks.locktype = 'advisory' and pg_locks.granted
                     and pg_locks.classid = 0 and pg_locks.objid = %s
+                    and pg_stat_activity.datname = current_database()
                 """,
                 [LOCK_KEY],
             ).fetchone()

@@ -270,10 +270,15 @@ class RawRows:
 
 
 def read_expression(value: sql.Composable, type_: str, name: str | None = None) -> sql.Composed:
-    """`value` as `type_` of raw, JSON as its text, under the column's name."""
+    """`value` as `type_` of raw under the column's name: JSON as its text, infinite times as NULL.
+
+    Neither side's ADBC can carry infinity in a timestamp.
+    """
     cast = sql.SQL("{}::{}").format(value, sql.SQL(type_))
     if type_ in ("json", "jsonb"):
         cast = sql.SQL("{}::text").format(cast)
+    if type_ == "timestamp":
+        cast = sql.SQL("nullif(nullif({}, 'infinity'), '-infinity')").format(cast)
     label = sql.Identifier(name) if name else value
     return sql.SQL("{} as {}").format(cast, label)
 

@@ -186,16 +186,16 @@ def open_snapshot(dsn: str) -> Iterator[tuple[Any, datetime]]:
     """A read-only ADBC connection that sees one moment of the source, and that moment in UTC."""
     with speaking_of("source", dsn):
         connection = connect_arrow(dsn, autocommit=False)
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute("set transaction isolation level repeatable read, read only")
-                for setting in SESSION:
-                    cursor.execute(setting.replace("set ", "set local ", 1))
-                cursor.execute("select now() at time zone 'utc'")
-                moment = cursor.fetchone()[0]
-            yield connection, moment
-        finally:
-            connection.close()
+    try:
+        with speaking_of("source", dsn), connection.cursor() as cursor:
+            cursor.execute("set transaction isolation level repeatable read, read only")
+            for setting in SESSION:
+                cursor.execute(setting.replace("set ", "set local ", 1))
+            cursor.execute("select now() at time zone 'utc'")
+            moment = cursor.fetchone()[0]
+        yield connection, moment
+    finally:
+        connection.close()
 
 
 class TableReader:
@@ -318,7 +318,7 @@ class TableReader:
         self._max_id = highest if self._max_id is None else max(highest, self._max_id)
         if "updated_at" in rows.column_names:
             # A time in the future would hide every change until then.
-            latest = min(pc.max(rows["updated_at"]).as_py() or moment, moment)
+            latest = pc.min_element_wise(pc.max(rows["updated_at"]), pa.scalar(moment)).as_py()
             self._updated_at = max(latest, self._updated_at or latest)
 
     def _changed(self, rows: pa.Table, held: raw.RawRows) -> Iterator[pa.Table]:

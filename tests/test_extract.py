@@ -584,6 +584,9 @@ def test_warehouse_out_of_reach(loaded: tuple[Databases, dict[str, TableRun]]) -
     with pytest.raises(ExtractError, match="not a PostgreSQL URI") as failure:
         run_extract("postgresql://u:p%zz@h/d", databases.warehouse_dsn, databases.home)
     assert "p%zz" not in str(failure.value)
+    elsewhere = conninfo.make_conninfo(databases.admin_dsn)  # no migration was run there
+    with pytest.raises(ExtractError, match=r'relation "app.sync_runs" does not exist'):
+        run_extract(databases.reader_dsn, elsewhere, databases.home)
 
 
 def test_source_lost_while_reading(copy: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
