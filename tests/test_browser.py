@@ -239,13 +239,12 @@ def test_two_clients_at_once(browser: Browser, served: Served, pipeline: Pipelin
     with visitor(browser, served) as a, visitor(browser, served) as b:
         a.log_in(*login_a)
         b.log_in(*login_b)
-        for _ in range(2):
-            for someone, slug in ((a, slug_a), (b, slug_b)):
-                someone.open()
-                chart(someone.page)
-                total, *_ = pipeline.query(TRUTH, pipeline.tenants[slug], START, END)[0]
-                shown = card(someone.page, "kpi-conversations").splitlines()
-                assert formats.number(total) in shown
+        for someone, slug in ((a, slug_a), (b, slug_b)):
+            someone.open()
+            chart(someone.page)
+            total, *_ = pipeline.query(TRUTH, pipeline.tenants[slug], START, END)[0]
+            shown = card(someone.page, "kpi-conversations").splitlines()
+            assert formats.number(total) in shown
 
 
 def test_agency_sees_whose_data_it_looks_at(
