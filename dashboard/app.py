@@ -1,15 +1,10 @@
 """What Streamlit runs at each visit: who is asking, the frame of the page, the page itself."""
 
-import logging
-
-import psycopg
 import streamlit as st
 
 from dashboard import frame, state
 from dashboard.app_pages import overview
 from dashboard.auth import SessionEndedError, cookie_name
-
-log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -28,9 +23,6 @@ def main() -> None:
         page.run()
     except SessionEndedError:
         frame.session_ended()
-    except psycopg.Error as error:
-        log.exception("page failed: %s", type(error).__name__)
-        frame.unavailable()
 
 
 main()

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from html import escape
 from pathlib import Path
 
+import psycopg
 import streamlit as st
 
 from dashboard import formats
@@ -72,12 +73,16 @@ def session_ended() -> None:
     )
 
 
-def unavailable() -> None:
-    """The database did not answer."""
-    _message(
-        "Não foi possível ler os dados agora",
-        "O banco de dados não respondeu. Recarregue a página em alguns instantes.",
-    )
+def failed(error: Exception) -> bool:
+    """Streamlit's handler of what a page raised: it logs the error, the viewer gets a sentence."""
+    if isinstance(error, psycopg.Error):
+        _message(
+            "Não foi possível ler os dados agora",
+            "O banco de dados não respondeu como esperado. Recarregue a página em instantes.",
+        )
+    else:
+        _message("Algo deu errado nesta página", "A equipe técnica pode ver o que houve no log.")
+    return True
 
 
 def _message(title: str, text: str) -> None:

@@ -15,10 +15,11 @@ import psycopg
 from anyio import CapacityLimiter, to_thread
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
+from dashboard import forms
 from dashboard.auth import Viewer, cookie_name, token_hash
 from dashboard.state import Dashboard
 
@@ -109,13 +110,15 @@ class Guard:
                     else:
                         await self.in_thread(self._sessions.touch, viewer.token_sha256)
                 elif not FILES.fullmatch(path):
-                    response = PlainTextResponse("Página não encontrada.", status_code=404)
+                    text = "Confira o endereço, ou volte à página inicial."
+                    response = self._message("Página não encontrada", text, 404)
                 if response is None:
                     await self._app(self._identified(scope, viewer), receive, send)
                     return
         except psycopg.OperationalError as error:
             log.warning("session not checked, database unavailable: %s", type(error).__name__)
-            response = PlainTextResponse("Sem acesso ao banco de dados agora.", status_code=503)
+            text = "O banco de dados não responde agora. Tente de novo em instantes."
+            response = self._message("Sem acesso aos dados", text, 503)
         await response(scope, receive, send)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -158,6 +161,10 @@ class Guard:
     async def touch(self, token_sha256: bytes) -> None:
         """Restart the idle clock of a session."""
         await self.in_thread(self._sessions.touch, token_sha256)
+
+    def _message(self, title: str, text: str, status: int) -> Response:
+        page = forms.message_page(self._dashboard.brand_name, title, text)
+        return HTMLResponse(page, status_code=status)
 
     def _is_own_origin(self, scope: Scope) -> bool:
         """Browsers send Origin with every POST and websocket; without one it is not ours."""

@@ -27,7 +27,7 @@ from starlette.types import ASGIApp
 from streamlit import config
 from streamlit.starlette import App
 
-from dashboard import forms, state
+from dashboard import forms, frame, state
 from dashboard.auth import SESSION_LIFETIME, Sessions, Viewer, cookie_name, token_hash
 from dashboard.guard import IDENTITY_HEADER, LOG_IN_PATH, LOG_OUT_PATH, TENANT_PATH, Guard
 from dashboard.state import Dashboard
@@ -93,6 +93,7 @@ def create_app(
     app = App(
         Path(__file__).parent / "app.py",
         lifespan=lifespan,
+        on_script_error=frame.failed,
         routes=[*_routes(dashboard), *(Route(path, page) for path in PAGE_PATHS)],
     )
     return Guard(app, dashboard, page_paths=PAGE_PATHS, script_hashes=script_hashes)

@@ -24,6 +24,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from dashboard import charts, definitions, formats, frame, queries, state
+from dashboard import guard as guard_module
 from dashboard.app_pages import overview
 from dashboard.auth import COOKIE_NAME, LoadState, SessionEndedError, Sessions, Visit, token_hash
 from dashboard.guard import IDENTITY_HEADER, Guard
@@ -288,6 +289,61 @@ def test_identity_header_is_ours_alone(bare: Bare) -> None:
     assert seen == [
         (IDENTITY_HEADER.encode(), f"{token_sha256.hex()}:{bare.tenants['um']}".encode())
     ]
+
+
+def test_tab_is_looked_after_without_a_click(bare: Bare, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session ended elsewhere ends its quiet tabs too, within guard.RECHECK_SECONDS."""
+    monkeypatch.setattr(guard_module, "RECHECK_SECONDS", 0.05)
+    sent: list[dict] = []
+
+    async def app(scope: dict, receive: object, send: object) -> None:
+        assert (await receive())["type"] == "websocket.connect"  # type: ignore[operator]
+        bare.execute("delete from app.sessions")
+        while not [message for message in sent if message["type"] == "websocket.close"]:
+            await asyncio.sleep(0.01)
+        await send({"type": "websocket.send", "bytes": b"too late"})  # type: ignore[operator]
+
+    async def receive() -> dict:
+        return {"type": "websocket.connect"}
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    with open_pool(bare.dsn()) as pool:
+        sessions = Sessions(pool)
+        token = sessions.log_in(bare.email("um"), PASSWORD)
+        guard = Guard(
+            app,  # type: ignore[arg-type]
+            Dashboard(sessions, pool, "x", cookie_secure=False),
+            page_paths=["/"],
+            script_hashes=[],
+        )
+        headers = [
+            (b"host", b"here"),
+            (b"origin", b"http://here"),
+            (b"cookie", f"{COOKIE_NAME}={token}".encode()),
+        ]
+        scope = {"type": "websocket", "path": "/_stcore/stream", "headers": headers}
+        asyncio.run(asyncio.wait_for(guard(scope, receive, send), 10))  # type: ignore[arg-type]
+    assert [message["type"] for message in sent] == ["websocket.send", "websocket.close"]
+    assert b"/entrar" in sent[0]["bytes"]
+
+
+def test_failing_page_tells_the_viewer_nothing_internal(served: Served, bare: Bare) -> None:
+    """Loads that claim success, and no marts: what psycopg says stays in the log."""
+    bare.execute("insert into app.sync_runs (pass, status) values ('tick', 'succeeded')")
+    bare.execute("insert into app.builds (status, finished_at) values ('succeeded', now())")
+    try:
+        client = served.log_in(bare.email("um"), PASSWORD)
+        with tab(served, client) as socket:
+            rerun(socket)
+            shown = until_finished(socket)
+            assert "vel ler os dados agora" in shown
+            assert "dim_tenants" not in shown
+            assert "Traceback" not in shown
+    finally:
+        bare.execute("delete from app.sync_runs")
+        bare.execute("delete from app.builds")
 
 
 # ---- log-in and sessions ----------------------------------------------------------------------

@@ -173,7 +173,7 @@ def show_conversations_per_day(days: pd.DataFrame) -> None:
     """The chart, what it says, and its numbers."""
     sentence = conversations_sentence(days.iloc[0])
     with st.container(border=True, key="panel-conversations-per-day"):
-        st.subheader("Conversas por dia", anchor=False)
+        st.header("Conversas por dia", anchor=False)
         st.caption(sentence)
         st.plotly_chart(
             charts.conversations_per_day(days, dark=st.context.theme.type == "dark"),
