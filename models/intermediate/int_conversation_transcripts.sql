@@ -14,7 +14,8 @@ with messages as (
 
 ),
 
-texts as (
+-- materialized: folded into what follows, the text would be made three times
+texts as materialized (
 
     select
         tenant_id,

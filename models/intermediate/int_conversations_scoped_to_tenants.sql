@@ -1,3 +1,9 @@
+{{ config(
+    materialized='table',
+    indexes=[{'columns': ['tenant_id', 'conversation_id'], 'unique': true}],
+    post_hook=[{'sql': 'analyze {{ this }}', 'transaction': false}],
+) }}
+
 with conversations as (
 
     select * from {{ ref('stg_chatwoot__conversations') }}

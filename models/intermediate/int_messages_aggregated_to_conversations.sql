@@ -1,3 +1,9 @@
+{{ config(
+    materialized='table',
+    indexes=[{'columns': ['tenant_id', 'conversation_id'], 'unique': true}],
+    post_hook=[{'sql': 'analyze {{ this }}', 'transaction': false}],
+) }}
+
 with messages as (
 
     select * from {{ ref('int_messages_scoped_to_tenants') }}

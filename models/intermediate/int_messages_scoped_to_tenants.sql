@@ -1,6 +1,6 @@
 {{ config(
     materialized='table',
-    indexes=[{'columns': ['tenant_id', 'conversation_id', 'message_id'], 'unique': true}],
+    indexes=[{'columns': ['tenant_id', 'conversation_id', 'created_at', 'message_id']}],
     post_hook=[{'sql': 'analyze {{ this }}', 'transaction': false}],
 ) }}
 
@@ -64,6 +64,12 @@ final as (
     from sided
     inner join conversations on sided.conversation_id = conversations.conversation_id
     left join attachments on sided.message_id = attachments.message_id
+    -- the order in which every conversation is read from here on: by index, without a sort
+    order by
+        conversations.tenant_id,
+        conversations.conversation_id,
+        sided.created_at,
+        sided.message_id
 
 )
 
