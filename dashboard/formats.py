@@ -57,7 +57,7 @@ def _signed(value: float, unit: str) -> str:
 
 
 def duration(seconds: Number) -> str:
-    """`45 s`, `12 min`, `2 h 05 min`, `3 d 4 h`: two units at most, rounded down."""
+    """`45 s`, `6 min 09 s`, `2 h 05 min`, `3 d 4 h`: two units at most, rounded down."""
     if seconds is None or math.isnan(seconds):
         return MISSING
     minutes, rest = divmod(int(seconds), 60)
@@ -67,7 +67,9 @@ def duration(seconds: Number) -> str:
         return f"{number(days)}{NBSP}d{NBSP}{hours}{NBSP}h"
     if hours:
         return f"{hours}{NBSP}h{NBSP}{minutes:02}{NBSP}min"
-    return f"{minutes}{NBSP}min" if minutes else f"{rest}{NBSP}s"
+    if minutes:
+        return f"{minutes}{NBSP}min{NBSP}{rest:02}{NBSP}s"
+    return f"{rest}{NBSP}s"
 
 
 def day(value: date) -> str:
@@ -87,8 +89,10 @@ def moment(at: datetime, timezone: str) -> str:
 
 def age(span: timedelta) -> str:
     """How long ago: `agora`, `há 12 min`, `há 2 h 05 min`, `há 3 d 4 h`."""
-    seconds = int(span.total_seconds())
-    return "agora" if seconds < 60 else f"há{NBSP}{duration(seconds)}"
+    minutes = int(span.total_seconds()) // 60
+    if minutes < 60:
+        return f"há{NBSP}{minutes}{NBSP}min" if minutes else "agora"
+    return f"há{NBSP}{duration(minutes * 60)}"
 
 
 def count(value: int, one: str, many: str) -> str:
