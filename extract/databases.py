@@ -71,7 +71,7 @@ def speaking_of(side: Side, dsn: str) -> Iterator[None]:
 
 def as_extract_error(error: BaseException, side: Side, dsn: str) -> ExtractError:
     """What stopped a run: the ExtractError under dlt's wrappers, else one made of `error`."""
-    if isinstance(error, KeyboardInterrupt):
+    if is_interrupt(error):
         return ExtractError("interrupted")
     chain = list(_chain(error))
     for inner in chain:
@@ -84,6 +84,11 @@ def as_extract_error(error: BaseException, side: Side, dsn: str) -> ExtractError
                 "no space left on this machine's disk, where rows wait to be loaded (MIRANTE_HOME)"
             )
     return ExtractError(f"{side} {describe_dsn(dsn)}: {_explain(chain)}")
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether a Ctrl-C or a signal that dlt caught is what stopped a run."""
+    return any(isinstance(inner, KeyboardInterrupt) for inner in _chain(error))
 
 
 def _explain(chain: list[BaseException]) -> str:

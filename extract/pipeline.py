@@ -22,6 +22,7 @@ from extract.databases import (
     as_extract_error,
     connect,
     connect_arrow,
+    is_interrupt,
     speaking_of,
 )
 from extract.source import TableReader, chatwoot, inspect_source, open_snapshot
@@ -95,15 +96,17 @@ def run_extract(
         with speaking_of("warehouse", warehouse_dsn):
             run_id = _begin(connection, "full" if full else "tick")
         try:
-            runs = _extract(connection, source_dsn, warehouse_dsn, home / "dlt", full, progress)
+            runs = _extract(
+                connection, run_id, source_dsn, warehouse_dsn, home / "dlt", full, progress
+            )
         except BaseException as error:
             failure = as_extract_error(error, "warehouse", warehouse_dsn)
             _fail(connection, run_id, str(failure))
+            if is_interrupt(error):
+                raise KeyboardInterrupt from None
             if isinstance(error, Exception):
                 raise failure from None
             raise
-        with speaking_of("warehouse", warehouse_dsn):
-            _finish(connection, run_id, runs)
     return runs
 
 
@@ -143,9 +146,37 @@ def _begin(connection: Connection[Any], pass_: str) -> int:
     return int(row[0])
 
 
-def _finish(connection: Connection[Any], run_id: int, runs: Sequence[TableRun]) -> None:
-    changed = sum(run.rows_inserted + run.rows_updated + run.rows_deleted for run in runs)
+def _note_change(connection: Connection[Any], run_id: int, rows: int) -> None:
+    """Say in time what a run is about to change, for the case that it never finishes."""
+    connection.execute(
+        "update app.sync_runs set rows_changed = coalesce(rows_changed, 0) + %s where id = %s",
+        [rows, run_id],
+    )
+
+
+def _finish(
+    connection: Connection[Any],
+    run_id: int,
+    readers: Sequence[TableReader],
+    load_seconds: Mapping[str, float],
+    erased: Mapping[str, int],
+) -> list[TableRun]:
+    """Record a success, in one transaction with the last deletions of the ledger.
+
+    `rows_changed` and the data version count what unfinished runs since the last success changed:
+    nobody has built from that yet.
+    """
     with connection.transaction(), connection.cursor() as cursor:
+        late = raw.delete_erased(connection, TABLES)
+        _note_change(connection, run_id, sum(late.values()))
+        runs = [
+            _table_run(
+                reader,
+                load_seconds.get(reader.table.name, 0.0),
+                erased.get(reader.table.name, 0) + late.get(reader.table.name, 0),
+            )
+            for reader in readers
+        ]
         cursor.executemany(
             "insert into app.sync_tables (sync_run_id, source_table, rows_read, rows_inserted, "
             "rows_updated, rows_deleted, seconds, watermark) "
@@ -158,13 +189,24 @@ def _finish(connection: Connection[Any], run_id: int, runs: Sequence[TableRun]) 
                 for run in runs
             ],
         )  # fmt: skip
-        cursor.execute(
-            "update app.sync_runs set status = 'succeeded', finished_at = now(), rows_read = %s, "
-            "rows_changed = %s where id = %s",
-            [sum(run.rows_read for run in runs), changed, run_id],
-        )
-        if changed:
+        changed = cursor.execute(
+            """
+            update app.sync_runs set
+                status = 'succeeded', finished_at = now(), rows_read = %s,
+                rows_changed = (
+                    select coalesce(sum(earlier.rows_changed), 0) from app.sync_runs as earlier
+                    where earlier.id > coalesce((
+                        select max(id) from app.sync_runs where status = 'succeeded'
+                    ), 0)
+                )
+            where id = %s
+            returning rows_changed > 0
+            """,
+            [sum(run.rows_read for run in runs), run_id],
+        ).fetchone()
+        if changed == (True,):
             cursor.execute("select nextval('app.data_version')")
+    return runs
 
 
 def _fail(connection: Connection[Any], run_id: int, error: str) -> None:
@@ -180,6 +222,7 @@ def _fail(connection: Connection[Any], run_id: int, error: str) -> None:
 
 def _extract(
     connection: Connection[Any],
+    run_id: int,
     source_dsn: str,
     warehouse_dsn: str,
     folder: Path,
@@ -187,8 +230,14 @@ def _extract(
     progress: Callable[[TableRun], None] | None,
 ) -> list[TableRun]:
     sources = inspect_source(source_dsn)
-    held = raw.prepare(connection, {s.table.name: s.types for s in sources}, TABLES)
-    deleted = raw.delete_erased(connection, TABLES)
+    types = {source.table.name: source.types for source in sources}
+    connection.execute("set lock_timeout = '1min'")
+    with connection.transaction():
+        _note_change(connection, run_id, raw.widen(connection, types, TABLES))
+    held = raw.prepare(connection, types, TABLES)
+    with connection.transaction():
+        deleted = raw.delete_erased(connection, TABLES)
+        _note_change(connection, run_id, sum(deleted.values()))
     erased = raw.erased_ids(connection)
     with _pipeline(folder, warehouse_dsn) as pipeline:
         states = _states(pipeline)
@@ -202,18 +251,16 @@ def _extract(
             )
             for source in sources
         ]
-        has_package = _read(pipeline, readers, source_dsn, warehouse_dsn, progress)
-        loaded = _load(pipeline) if has_package else {}
+        seconds: Mapping[str, float] = {}
+        if _read(pipeline, readers, source_dsn, warehouse_dsn, progress):
+            merged = sum(r.rows_inserted + r.rows_updated + r.rows_deleted for r in readers)
+            _note_change(connection, run_id, merged)
+            seconds = _load(pipeline)
     raw.make_indexes(connection, TABLES)
-    for table, count in raw.delete_erased(connection, TABLES).items():
-        deleted[table] = deleted.get(table, 0) + count
-    return [
-        _table_run(reader, loaded.get(reader.table.name, 0.0), deleted.get(reader.table.name, 0))
-        for reader in readers
-    ]
+    return _finish(connection, run_id, readers, seconds, deleted)
 
 
-def _table_run(reader: TableReader, load_seconds: float, erased: int) -> TableRun:
+def _table_run(reader: TableReader, load_seconds: float = 0.0, erased: int = 0) -> TableRun:
     return TableRun(
         table=reader.table.name,
         rows_read=reader.rows_read,
@@ -279,7 +326,7 @@ def _read(
                 held = raw.RawRows(warehouse, reader.held, warehouse_dsn)
                 yield from reader.changes(source, held, moment)
             if progress:
-                progress(_table_run(reader, 0.0, 0))
+                progress(_table_run(reader))
 
         readings = [(reader, read(reader)) for reader in readers]
         for position, (reader, changes) in enumerate(readings):

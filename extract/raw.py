@@ -33,14 +33,58 @@ class RawTable:
     is_empty: bool
 
 
+def widen(
+    connection: Connection[Any], wanted: Mapping[str, Mapping[str, str]], tables: Sequence[Table]
+) -> int:
+    """Let integer columns follow a source that made them bigint; how many did.
+
+    Views over such a table are dropped (nothing else in PostgreSQL lets the type change): the
+    next build makes them again. `wanted` has the type of each allow-listed column of the source.
+    """
+    existing = _column_types(connection)
+    altered = [
+        (table.name, column.name)
+        for table in tables
+        for column in table.columns
+        if existing.get(table.name, {}).get(column.name) == "int4"
+        and _raw_type(column, wanted.get(table.name, {})) == "int8"
+    ]
+    with connection.transaction():
+        for table, column in altered:
+            log.warning("raw_chatwoot.%s.%s is bigint from now on, as in the source", table, column)
+            views = connection.execute(
+                """
+                select distinct format('%%I.%%I', pg_namespace.nspname, pg_class.relname)
+                from pg_catalog.pg_depend
+                inner join pg_catalog.pg_rewrite on pg_depend.objid = pg_rewrite.oid
+                inner join pg_catalog.pg_class on pg_rewrite.ev_class = pg_class.oid
+                inner join pg_catalog.pg_namespace on pg_class.relnamespace = pg_namespace.oid
+                where pg_depend.refobjid = format('%%I.%%I', %s::text, %s::text)::regclass
+                    and pg_depend.classid = 'pg_rewrite'::regclass and pg_class.relkind = 'v'
+                """,
+                [SCHEMA, table],
+            ).fetchall()
+            for (view,) in views:
+                connection.execute(sql.SQL("drop view if exists {} cascade").format(sql.SQL(view)))
+            connection.execute(
+                sql.SQL("alter table {} alter column {} type bigint").format(
+                    sql.Identifier(SCHEMA, table), sql.Identifier(column)
+                )
+            )
+            # dlt makes it again, with the new type.
+            connection.execute(
+                sql.SQL("drop table if exists {}").format(sql.Identifier(STAGING_SCHEMA, table))
+            )
+    return len(altered)
+
+
 def prepare(
     connection: Connection[Any], wanted: Mapping[str, Mapping[str, str]], tables: Sequence[Table]
 ) -> dict[str, RawTable]:
-    """Make what is missing: schema, tables, columns, wider integers; a second run changes nothing.
+    """Make what is missing: schema, tables, columns; a second run changes nothing.
 
-    `wanted` has the source's type of each allow-listed column that the source has.
+    `wanted` has the type of each allow-listed column of the source.
     """
-    connection.execute("set lock_timeout = '1min'")
     _empty_staging(connection)
     existing = _column_types(connection)
     if connection.execute("select to_regnamespace(%s)", [SCHEMA]).fetchone() == (None,):
@@ -88,24 +132,12 @@ def _make_table(
         return
     for column, type_ in types.items():
         if column not in existing:
-            action = "add column {} {}"
-        elif existing[column] == "int4" and type_ == "int8":
-            action = "alter column {} type {}"
-            # dlt makes it again, with the new type.
+            log.info("raw_chatwoot.%s has a new column %s", table.name, column)
             connection.execute(
-                sql.SQL("drop table if exists {}").format(
-                    sql.Identifier(STAGING_SCHEMA, table.name)
+                sql.SQL("alter table {} add column {} {}").format(
+                    name, sql.Identifier(column), sql.SQL(type_)
                 )
             )
-        else:
-            continue
-        log.info("raw_chatwoot.%s: %s", table.name, action.format(column, type_))
-        connection.execute(
-            sql.SQL("alter table {} " + action).format(
-                name,
-                *(sql.Identifier(column), sql.SQL(type_)),
-            )
-        )
 
 
 def _raw_type(column: Column, source_types: Mapping[str, str]) -> str:

@@ -506,7 +506,9 @@ def test_older_source_then_upgraded(
     """)
     for statement in grant_statements(READER):
         databases.source(statement)
+    databases.raw("create view staging.stg_of_messages as select id from raw_chatwoot.messages")
     runs = databases.run()
+    assert databases.raw("select to_regclass('staging.stg_of_messages')") == [(None,)]
     filled = databases.source("select count(priority) from conversations")[0][0]
     assert runs["conversations"].rows_updated == filled > 0
     assert runs["messages"].rows_inserted == 1
@@ -627,6 +629,30 @@ def test_source_lost_while_reading(copy: Databases, monkeypatch: pytest.MonkeyPa
     monkeypatch.undo()
     copy.run()
     assert_equal_to_source(copy)
+
+
+def test_what_an_unfinished_run_loaded_still_counts_as_change(
+    copy: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nothing would be built of it: to the next run it is no news."""
+    copy.source("insert into tags (name) values ('a'); insert into tags (name) values ('b')")
+    version = copy.raw("select last_value from app.data_version")[0][0]
+
+    def interrupt(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "_finish", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        copy.run()
+    monkeypatch.undo()
+    assert copy.raw("select count(*) from raw_chatwoot.tags") == [(14,)]
+    assert copy.run()["tags"].rows_inserted == 0
+    assert copy.raw(
+        "select status, rows_changed, error from app.sync_runs order by id desc limit 2"
+    ) == [("succeeded", 2, None), ("failed", 2, "interrupted")]
+    assert copy.raw("select last_value from app.data_version")[0][0] == version + 1
+    copy.run()
+    assert copy.raw("select last_value from app.data_version")[0][0] == version + 1
 
 
 def test_failed_load_says_nothing_of_the_rows_and_heals(
