@@ -287,13 +287,13 @@ def _pipeline(folder: Path, warehouse_dsn: str) -> Iterator[dlt.Pipeline]:
     # Without a secrets file dlt looks for secrets in Streamlit, and imports it for that.
     (settings / "secrets.toml").touch()
     os.environ["DLT_PROJECT_DIR"] = os.environ["DLT_DATA_DIR"] = str(folder)
+    credentials = warehouse_dsn.replace("postgres://", "postgresql://", 1)
+    credentials += ("&" if "?" in credentials else "?") + "application_name=mirante"
     try:
         pipeline = dlt.pipeline(
             PIPELINE,
             pipelines_dir=str(folder),
-            destination=dlt.destinations.postgres(
-                credentials=warehouse_dsn.replace("postgres://", "postgresql://", 1)
-            ),
+            destination=dlt.destinations.postgres(credentials=credentials),
             dataset_name=raw.SCHEMA,
         )
         pipeline.sync_destination()

@@ -132,7 +132,7 @@ def _check_columns(types: Mapping[str, Mapping[str, str]], where: str) -> None:
             elif found is not None and not column.accepts(found):
                 problems.append(f"{table.name}.{column.name} is {found}, expected {column.type}")
     if problems:
-        raise ExtractError(f"source {where}: required column changed: {'; '.join(problems)}")
+        raise ExtractError(f"source {where}: columns are not as expected: {'; '.join(problems)}")
 
 
 def _check_permissions(
