@@ -328,17 +328,21 @@ def _read(
             if progress:
                 progress(_table_run(reader))
 
-        readings = [(reader, read(reader)) for reader in readers]
-        for position, (reader, changes) in enumerate(readings):
+        # Up to the first table with news here, the rest inside dlt: whose work is per table.
+        readings: list[tuple[TableReader, Iterator[pa.Table]]] = []
+        waiting = iter(readers)
+        for reader in waiting:
+            changes = read(reader)
             first = next(changes, None)
             if first is not None:
-                readings[position] = (reader, chain([first], changes))
+                readings.append((reader, chain([first], changes)))
                 break
-        else:
-            if not any(reader.has_new_state for reader in readers):
-                return False
-        pipeline.extract(chatwoot(readings))
-    return True
+            if reader.has_new_state:
+                readings.append((reader, iter(())))
+        readings += [(reader, read(reader)) for reader in waiting]
+        if readings:
+            pipeline.extract(chatwoot(readings))
+    return bool(readings)
 
 
 def _load(pipeline: dlt.Pipeline) -> dict[str, float]:
