@@ -24,11 +24,11 @@ install: .venv/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# SQL is linted by a test: the dbt templater wants a database.
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/sqlfluff lint --processes 2 --disable-progress-bar models macros tests/dbt
 
 soak: install
 	$(BIN)/pytest -m soak --timeout 7200

@@ -58,6 +58,11 @@ def settings() -> Iterator[Settings]:
 def warehouse(settings: Settings) -> Iterator[Warehouse]:
     """The migrated warehouse on the embedded server, alive for the whole test run."""
     with open_warehouse(settings) as warehouse:
+        # Its data need not survive the machine.
+        with psycopg.connect(warehouse.admin_dsn, autocommit=True) as connection:
+            connection.execute("alter system set fsync = off")
+            connection.execute("alter system set synchronous_commit = off")
+            connection.execute("select pg_reload_conf()")
         migrate(warehouse)
         yield warehouse
 
@@ -82,9 +87,8 @@ def sample_dsn(warehouse: Warehouse, sample_admin_dsn: str) -> str:
 @pytest.fixture(scope="session")
 def pipeline(settings: Settings, warehouse: Warehouse, sample_dsn: str) -> Pipeline:
     """The whole path, once: what most tests read and none changes."""
-    from extract.pipeline import run_extract
-
     from ai_enrich.run import enrich
+    from extract.pipeline import run_extract
     from warehouse.build import AFTER_ENRICHMENT, build
 
     tenants = demo.add_sample_tenants(warehouse)

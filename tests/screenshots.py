@@ -11,7 +11,7 @@ from warehouse.db import open_warehouse
 from warehouse.errors import MiranteError
 from warehouse.settings import PROJECT_ROOT, load_settings
 
-FOLDER = PROJECT_ROOT / "docs" / "images"
+FOLDER = PROJECT_ROOT / "docs" / "img"
 LARGEST_BYTES = 300_000
 
 

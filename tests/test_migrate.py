@@ -87,7 +87,8 @@ def test_public_has_nothing(warehouse: Warehouse) -> None:
         select relation.oid::regclass::text
         from pg_class as relation, aclexplode(relation.relacl) as granted
         where granted.grantee = 0
-            and relation.relnamespace::regnamespace::text not in ('pg_catalog', 'information_schema')
+            and relation.relnamespace::regnamespace::text
+                not in ('pg_catalog', 'information_schema')
         union all
         select routine.oid::regprocedure::text
         from pg_proc as routine,
@@ -109,7 +110,8 @@ def test_public_has_nothing(warehouse: Warehouse) -> None:
 def test_readers_see_no_table_outside_marts(warehouse: Warehouse, role: str, schema: str) -> None:
     relations = fetch_all(
         warehouse.admin_dsn,
-        "select relname from pg_class where relnamespace = %s::regnamespace and relkind in ('r', 'v')",
+        "select relname from pg_class"
+        " where relnamespace = %s::regnamespace and relkind in ('r', 'v')",
         [schema],
     )
     with psycopg.connect(warehouse.dsn(role), autocommit=True) as connection:

@@ -29,14 +29,13 @@ LOCK_KEY = 0x4D495242
 
 INPUTS = """
 select
+    (select count(*)::text || max(scored_at)::text from ai.conversation_scores),
     (select max(id)::text from app.sync_runs where status = 'succeeded' and rows_changed > 0),
     (select md5(string_agg(t::text, '|' order by id)) from app.tenants as t),
     (select md5(string_agg(t::text, '|' order by account_id)) from app.tenant_accounts as t),
     (select md5(string_agg(t::text, '|' order by inbox_id)) from app.tenant_inboxes as t),
     (select md5(string_agg(t::text, '|' order by tenant_id, id)) from app.funnel_rules as t),
-    (select count(*)::text || max(erased_at)::text from app.erased_rows),
-    (select count(*)::text || max(scored_at)::text from ai.conversation_scores),
-    (select count(*)::text from pg_tables where schemaname = 'marts')
+    (select count(*)::text || max(erased_at)::text from app.erased_rows)
 """
 
 
@@ -48,6 +47,17 @@ class BuildReport:
     tests: int
     warnings: tuple[str, ...]
     skipped: bool = False
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Fingerprint of what the marts follow from: AI scores, and everything else."""
+
+    scores: str
+    rest: str
+
+    def __str__(self) -> str:
+        return f"{self.scores}:{self.rest}"
 
 
 def dbt_environment(settings: Settings, warehouse: Warehouse) -> dict[str, str]:
@@ -84,18 +94,12 @@ def build(
             " where status = 'running'"
         )
         _check_extracted(connection)
-        inputs = _inputs_sha256(connection)
-        if (
-            only_if_changed
-            and connection.execute(
-                "select 1 from app.builds where id = (select max(id) from app.builds)"
-                " and status = 'succeeded' and inputs_sha256 = %s",
-                [inputs],
-            ).fetchone()
-        ):
+        inputs = _fingerprint(connection)
+        last = _last_inputs(connection)
+        if only_if_changed and last == inputs and _marts_exist(connection):
             return BuildReport(0, 0, (), skipped=True)
         (build_id,) = connection.execute(
-            "insert into app.builds (inputs_sha256) values (%s) returning id", [inputs]
+            "insert into app.builds (selection) values (%s) returning id", [select]
         ).fetchone() or (0,)
         try:
             report = _run_dbt(settings, warehouse, select, full_refresh)
@@ -106,11 +110,15 @@ def build(
                 [str(error) or type(error).__name__, build_id],
             )
             raise
-        # The first build makes the marts that the fingerprint counts.
+        # Inputs as they were before: what changed meanwhile is built next time. A part of the
+        # project stands for all of it only where nothing but the scores had changed.
+        is_whole = select is None or (
+            select == AFTER_ENRICHMENT and last is not None and last.rest == inputs.rest
+        )
         connection.execute(
             "update app.builds set status = 'succeeded', finished_at = now(), inputs_sha256 = %s"
             " where id = %s",
-            [_inputs_sha256(connection), build_id],
+            [str(inputs) if is_whole else None, build_id],
         )
         connection.execute("select nextval('app.data_version')")
     return report
@@ -133,13 +141,28 @@ def _check_extracted(connection: psycopg.Connection) -> None:
         raise MiranteError("nothing was extracted yet: run `mirante extract` first") from None
 
 
-def _inputs_sha256(connection: psycopg.Connection) -> str:
-    digest = hashlib.sha256(repr(connection.execute(INPUTS).fetchone()).encode())
+def _fingerprint(connection: psycopg.Connection) -> Inputs:
+    row = connection.execute(INPUTS).fetchone() or ()
+    scores = hashlib.sha256(repr(row[:1]).encode())
+    rest = hashlib.sha256(repr(row[1:]).encode())
     for pattern in PROJECT_FILES:
         for path in sorted(PROJECT_ROOT.glob(pattern)):
             if path.is_file():
-                digest.update(path.read_bytes())
-    return digest.hexdigest()
+                rest.update(path.read_bytes())
+    return Inputs(scores.hexdigest(), rest.hexdigest())
+
+
+def _last_inputs(connection: psycopg.Connection) -> Inputs | None:
+    """What the marts were built from; None after a build that failed, or of a part."""
+    row = connection.execute(
+        "select inputs_sha256 from app.builds where id = (select max(id) from app.builds)"
+        " and status = 'succeeded' and inputs_sha256 is not null"
+    ).fetchone()
+    return Inputs(*row[0].split(":")) if row else None
+
+
+def _marts_exist(connection: psycopg.Connection) -> bool:
+    return connection.execute("select to_regclass('marts.agg_daily')").fetchone() != (None,)
 
 
 def _run_dbt(

@@ -156,9 +156,9 @@ def _extract(settings: Settings, warehouse: Warehouse, *, full: bool = False) ->
             full=full,
             progress=lambda run: status.update(f"{run.table}: {run.rows_read:,} rows read"),
         )
-    table = Table("table", "read", "inserted", "updated", "seconds", box=None)
+    table = Table("table", "read", "inserted", "updated", "deleted", "seconds", box=None)
     for run in runs:
-        if run.rows_inserted or run.rows_updated or full:
+        if run.rows_inserted or run.rows_updated or run.rows_deleted or full:
             table.add_row(
                 run.table, f"{run.rows_read:,}", f"{run.rows_inserted:,}",
                 f"{run.rows_updated:,}", f"{run.seconds:.1f}",

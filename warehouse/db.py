@@ -93,7 +93,8 @@ def check_reachable(dsn: str, setting: str) -> None:
 
 def explain_refusal(dsn: str, error: psycopg.OperationalError) -> str:
     """One line on why a log-in failed, without the password that may be in libpq's own text."""
-    reason = str(error).strip().splitlines()[-1].strip()
+    # libpq adds a line of advice after the reason.
+    reason = str(error).strip().splitlines()[0].strip()
     password = conninfo.conninfo_to_dict(dsn).get("password")
     if password:
         reason = reason.replace(str(password), "***")

@@ -107,7 +107,10 @@ by_contact_attribute as (
             coalesce(contacts.loaded_at, conversations.created_at), conversations.created_at
         ) as reached_at
     from conversations
-    inner join contacts on conversations.contact_id = contacts.contact_id
+    inner join contacts
+        on
+            conversations.account_id = contacts.account_id
+            and conversations.contact_id = contacts.contact_id
     inner join attribute_rules on conversations.tenant_id = attribute_rules.tenant_id
     where
         conversations.tenant_owns_account

@@ -158,7 +158,10 @@ final as (
         csat_answers.created_at as csat_answered_at,
         scores.scored_at as ai_scored_at
     from conversations
-    left join contacts on conversations.contact_id = contacts.contact_id
+    left join contacts
+        on
+            conversations.account_id = contacts.account_id
+            and conversations.contact_id = contacts.contact_id
     left join messages
         on
             conversations.tenant_id = messages.tenant_id

@@ -128,6 +128,7 @@ create table app.sync_runs (
     rows_changed bigint,
     error text
 );
+create index sync_runs_succeeded on app.sync_runs (started_at) where status = 'succeeded';
 comment on table app.sync_runs is 'One extraction a row; as-of time of all numbers is the last success.';
 
 create table app.sync_tables (
@@ -148,11 +149,14 @@ create table app.builds (
     status text not null default 'running' check (status in ('running', 'succeeded', 'failed')),
     started_at timestamptz not null default now(),
     finished_at timestamptz,
+    selection text,
     inputs_sha256 text,
     error text
 );
+create index builds_succeeded on app.builds (started_at) where status = 'succeeded';
 comment on table app.builds is
-    'One dbt build a row. inputs_sha256: what it was built from; an equal one needs no new build.';
+    'One dbt build a row. selection: the part of the project that was built, NULL for all of it. '
+    'inputs_sha256: what the marts were then built from; equal inputs need no new build.';
 
 create sequence app.data_version;
 comment on sequence app.data_version is
@@ -293,13 +297,33 @@ begin atomic
     select count(*) = 1 from changed;
 end;
 
--- What every page shows and every cache key carries; no tenant's data.
+-- What every page shows and every cache key carries; no tenant's data. last_loaded_at is the
+-- newest extraction that the marts show: one that changed rows waits for a whole build.
 create function app.load_state()
 returns table (last_loaded_at timestamptz, last_built_at timestamptz, data_version bigint)
 language sql stable security definer set search_path = pg_catalog, pg_temp
 begin atomic
+    with last_build as (
+        select max(builds.started_at) as started_at
+        from app.builds
+        where builds.status = 'succeeded' and builds.selection is null
+    ),
+    waiting as (
+        select min(sync_runs.started_at) as started_at
+        from app.sync_runs
+        cross join last_build
+        where sync_runs.status = 'succeeded' and sync_runs.rows_changed > 0
+            and sync_runs.finished_at > last_build.started_at
+    )
     select
-        (select max(sync_runs.started_at) from app.sync_runs where sync_runs.status = 'succeeded'),
+        (
+            select max(sync_runs.started_at)
+            from app.sync_runs
+            cross join last_build
+            cross join waiting
+            where sync_runs.status = 'succeeded' and last_build.started_at is not null
+                and sync_runs.started_at < coalesce(waiting.started_at, 'infinity')
+        ),
         (select max(builds.finished_at) from app.builds where builds.status = 'succeeded'),
         (select data_version.last_value from app.data_version);
 end;
