@@ -161,7 +161,7 @@ def _extract(settings: Settings, warehouse: Warehouse, *, full: bool = False) ->
         if run.rows_inserted or run.rows_updated or run.rows_deleted or full:
             table.add_row(
                 run.table, f"{run.rows_read:,}", f"{run.rows_inserted:,}",
-                f"{run.rows_updated:,}", f"{run.seconds:.1f}",
+                f"{run.rows_updated:,}", f"{run.rows_deleted:,}", f"{run.seconds:.1f}",
             )  # fmt: skip
     out.print(table if table.row_count else "nothing new in Chatwoot")
 
