@@ -5,7 +5,7 @@ import logging
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import psycopg
 from psycopg import sql
@@ -92,18 +92,14 @@ def run_demo(
             )
     steps = Steps(console)
     steps.console.print("[bold]Mirante demo[/bold]")
-    with steps.step("embedded PostgreSQL"):
-        opened = open_warehouse(settings)
-        warehouse = opened.__enter__()
-    try:
+    with ExitStack() as stack:
+        with steps.step("embedded PostgreSQL"):
+            warehouse = stack.enter_context(open_warehouse(settings))
         _run_steps(settings, warehouse, steps, conversations)
         _print_kpis(warehouse, console)
         if serve:
             _print_logins(settings, warehouse, console)
             serve_dashboard(settings, warehouse, console)
-    finally:
-        with console.status("stopping …"):
-            opened.__exit__(None, None, None)
 
 
 def _run_steps(

@@ -32,6 +32,8 @@ SUPERUSER = "mirante_admin"
 DATABASE = "mirante"
 # Accounts that system packages make for daemons; PostgreSQL refuses to run as root.
 SERVICE_ACCOUNTS = ("postgres", "nobody")
+ANSWER_SECONDS = 10
+WAL_FILE_BYTES = 16 * 2**20
 FALLBACK_FOLDER = Path("/var/lib")
 
 
@@ -79,10 +81,25 @@ class EmbeddedServer:
                 fcntl.flock(starting, fcntl.LOCK_EX)
                 self._create()
                 uri = self._start()
+            log_start = self._log.stat().st_size
             try:
                 yield uri
+            except Exception as error:
+                if reason := self._panic_since(log_start):
+                    raise MiranteError(f"embedded PostgreSQL in {self.root}: {reason}") from error
+                raise
             finally:
                 self._stop_if_last(users)
+
+    def _panic_since(self, offset: int) -> str | None:
+        """Why the server itself gave up since then; on a full disk it cannot even log it."""
+        if shutil.disk_usage(self.root).free < WAL_FILE_BYTES:
+            return "no space left on its disk: free some, then run again"
+        with self._log.open(errors="replace") as file:
+            file.seek(offset)
+            return next(
+                (line.partition("PANIC:")[2].strip() for line in file if "PANIC:" in line), None
+            )
 
     def _stop_if_last(self, users: IO[str]) -> None:
         with (self.home / "postgres.start.lock").open("w") as starting:
@@ -91,7 +108,17 @@ class EmbeddedServer:
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return
-            self._run("pg_ctl", "-D", str(self._data), "-m", "fast", "-w", "stop", check=False)
+            self._stop()
+
+    def _stop(self) -> None:
+        """Stop in order; a server that cannot (no room for its checkpoint) is stopped at once."""
+        stop = ["pg_ctl", "-D", str(self._data), "-w", "-t", "60", "-m"]
+        if self._run(*stop, "fast", "stop", check=False):
+            self._run(*stop, "immediate", "stop", check=False)
+
+    @property
+    def _log(self) -> Path:
+        return self.root / "postgres.log"
 
     @property
     def _data(self) -> Path:
@@ -154,6 +181,7 @@ class EmbeddedServer:
         port_file = self.root / "port"
         port = int(port_file.read_text()) if port_file.exists() else 0
         if not self._is_up():
+            self._stop()  # one that is there and does not answer
             self._drop_stale_pid()
             if not port or not _is_free(port):
                 port = _free_port()
@@ -175,7 +203,7 @@ class EmbeddedServer:
         options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=''"
         tuning = "-c max_connections=100 -c shared_buffers=256MB -c max_wal_size=2GB"
         self._run(
-            "pg_ctl", "-D", str(self._data), "-l", str(self.root / "postgres.log"),
+            "pg_ctl", "-D", str(self._data), "-l", str(self._log),
             "-o", f"{options} {tuning}", "-w", "-t", "60", "start",
         )  # fmt: skip
 
@@ -185,13 +213,15 @@ class EmbeddedServer:
         )
 
     def _accepts_connections(self) -> bool:
-        """Whether the server answers within ten seconds (it may be recovering from a crash)."""
+        """Whether the server answers; one that recovers from a crash is waited for."""
         port_file = self.root / "port"
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + ANSWER_SECONDS
         while port_file.exists() and time.monotonic() < deadline:
             try:
                 psycopg.connect(self._uri(int(port_file.read_text()), "postgres")).close()
-            except psycopg.OperationalError:
+            except psycopg.OperationalError as error:
+                if "starting up" in str(error):
+                    deadline = max(deadline, time.monotonic() + 1)
                 time.sleep(0.2)
             else:
                 return True
