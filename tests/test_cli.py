@@ -3,17 +3,20 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 
 from tests.conftest import Pipeline
 from warehouse.db import Warehouse
+from warehouse.sample import SAMPLE_TENANTS
 from warehouse.settings import PROJECT_ROOT, Settings
 
 MIRANTE = Path(sys.executable).parent / "mirante"
@@ -232,6 +235,45 @@ class TestOnAWarehouse:
         files = [path for path in tmp_path.rglob("*") if path.is_file()]
         assert len(files) > 5
         assert not [path for path in files if secret.encode() in path.read_bytes()]
+
+
+def test_demo_twice_with_its_port_taken(tmp_path: Path) -> None:
+    """The README's first command: everything once, then reused, served, and stopped by Ctrl-C."""
+    with tempfile.TemporaryDirectory(prefix="mirante demo ") as folder, socket.socket() as squatter:
+        Path(folder).chmod(0o755)
+        home = Path(folder) / ".mirante"
+        squatter.bind(("127.0.0.1", 0))
+        squatter.listen()
+        taken = squatter.getsockname()[1]
+        first = mirante(home, "demo", "--no-serve", "--conversations", "300", timeout=300)
+        assert first.returncode == 0, first.stderr
+        for tenant in SAMPLE_TENANTS:
+            assert re.search(rf"{tenant.name} +\d+ +\d+ +\d+\.\d %", first.stdout)
+        other = mirante(home, "demo", "--no-serve", "--conversations", "301")
+        assert_one_line(other, 2, "the demo here has 300")
+        with subprocess.Popen(
+            [str(MIRANTE), "demo"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env={"PATH": os.environ["PATH"], "HOME": folder, "MIRANTE_HOME": str(home),
+                 "MIRANTE_PORT": str(taken)},
+        ) as process:  # fmt: skip
+            assert process.stdout is not None
+            lines = []
+            for line in process.stdout:
+                lines.append(line)
+                if "Dashboard" in line:
+                    break
+            address = re.findall(r"http://[\w.:]+", "".join(lines))[-1]
+            assert address != f"http://127.0.0.1:{taken}"
+            login = re.search(r"(agencia@\S+) +(\S+)", "".join(lines))
+            assert login
+            with httpx.Client(base_url=address, headers={"Origin": address}) as client:
+                assert client.get("/healthz").json() == {"status": "ok"}
+                form = {"email": login[1], "password": login[2]}
+                assert client.post("/entrar", data=form).status_code == 303
+                assert SAMPLE_TENANTS[0].name in client.get("/cliente").text
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0
+        assert not (home / "postgres" / "data" / "postmaster.pid").exists()
 
 
 def test_interrupt_stops_the_server(tmp_path: Path) -> None:
