@@ -237,7 +237,7 @@ class TestOnAWarehouse:
         assert not [path for path in files if secret.encode() in path.read_bytes()]
 
 
-def test_demo_twice_with_its_port_taken(tmp_path: Path) -> None:
+def test_demo_twice_with_its_port_taken() -> None:
     """The README's first command: everything once, then reused, served, and stopped by Ctrl-C."""
     with tempfile.TemporaryDirectory(prefix="mirante demo ") as folder, socket.socket() as squatter:
         Path(folder).chmod(0o755)
@@ -276,7 +276,7 @@ def test_demo_twice_with_its_port_taken(tmp_path: Path) -> None:
         assert not (home / "postgres" / "data" / "postmaster.pid").exists()
 
 
-def test_interrupt_stops_the_server(tmp_path: Path) -> None:
+def test_interrupt_stops_the_server() -> None:
     """Ctrl-C in the middle of a command leaves no server behind."""
     with tempfile.TemporaryDirectory(prefix="mirante ctrl ") as folder:
         Path(folder).chmod(0o755)
