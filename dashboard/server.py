@@ -20,7 +20,7 @@ import psycopg
 import streamlit
 import uvicorn
 from anyio import CapacityLimiter, to_thread
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
@@ -281,10 +281,13 @@ async def _form(request: Request) -> dict[str, str]:
     if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
         raise _BadFormError
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > FORM_BYTES:
-            raise _BadFormError
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > FORM_BYTES:
+                raise _BadFormError
+    except ClientDisconnect:  # nobody is left to answer
+        raise _BadFormError from None
     try:
         fields = parse_qs(body.decode("ascii"), errors="strict", max_num_fields=10)
     except ValueError:

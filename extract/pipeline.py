@@ -126,7 +126,9 @@ def _lock(dsn: str) -> Iterator[None]:
                 """,
                 [LOCK_KEY],
             ).fetchone()
-            who = f"pid {holder[0]} since {holder[1]:%Y-%m-%d %H:%M:%S %Z}" if holder else "another"
+            who = "of another role"
+            if holder and holder[1]:  # of other roles' sessions the start is hidden
+                who = f"pid {holder[0]} since {holder[1]:%Y-%m-%d %H:%M:%S %Z}"
             raise ExtractError(
                 f"another extraction is running (database session {who}): wait for it to end"
             )

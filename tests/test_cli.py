@@ -255,6 +255,7 @@ def test_demo_twice_with_its_port_taken() -> None:
             [str(MIRANTE), "demo"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
             env={"PATH": os.environ["PATH"], "HOME": folder, "MIRANTE_HOME": str(home),
                  "MIRANTE_PORT": str(taken)},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         ) as process:  # fmt: skip
             assert process.stdout is not None
             lines = []
@@ -285,6 +286,8 @@ def test_interrupt_stops_the_server() -> None:
             [str(MIRANTE), "demo", "--no-serve", "--conversations", "300"],
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             env={"PATH": os.environ["PATH"], "HOME": folder, "MIRANTE_HOME": str(home)},
+            # A background shell starts its children with Ctrl-C ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         ) as process:  # fmt: skip
             pid_file = home / "postgres" / "data" / "postmaster.pid"
             deadline = time.monotonic() + 60

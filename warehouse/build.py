@@ -109,6 +109,8 @@ def build(
                 " where id = %s",
                 [str(error) or type(error).__name__, build_id],
             )
+            # Some marts may be new already.
+            connection.execute("select nextval('app.data_version')")
             raise
         # Inputs as they were before: what changed meanwhile is built next time. A part of the
         # project stands for all of it only where nothing but the scores had changed.
@@ -197,21 +199,28 @@ def _runner() -> "dbtRunner":
 
 
 def _report(results: Sequence[Any]) -> BuildReport:
-    failed, warnings, models, tests = [], [], 0, 0
+    broken: list[str] = []
+    failed: list[str] = []
+    warnings: list[str] = []
+    models = tests = 0
     for result in results:
         node, status = result.node, str(result.status)
         line = f"{node.name}: {_one_line(result.message or status)}"
-        if node.resource_type == "model":
-            models += status == "success"
-        else:
-            tests += status in ("pass", "success")
+        is_model = node.resource_type == "model"
         if status in ("error", "fail", "runtime error"):
-            failed.append(line)
+            (broken if is_model else failed).append(line)
         elif status == "warn":
             warnings.append(line)
+        elif status in ("success", "pass"):
+            models, tests = models + is_model, tests + (not is_model)
+    if broken:
+        raise MiranteError(
+            f"dbt build: {len(broken)} models failed, what follows keeps the previous numbers: "
+            + "; ".join(broken[:5])
+        )
     if failed:
         raise MiranteError(
-            f"dbt build: {len(failed)} failed, their marts keep the previous numbers: "
+            f"dbt build: {len(failed)} data tests failed on numbers that are already visible: "
             + "; ".join(failed[:5])
         )
     return BuildReport(models, tests, tuple(warnings))

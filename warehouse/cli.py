@@ -17,7 +17,7 @@ from rich.table import Table
 
 from warehouse import tenants as tenancy
 from warehouse import users as people
-from warehouse.db import Warehouse, fetch_all, open_warehouse, source_dsn
+from warehouse.db import Warehouse, explain_refusal, fetch_all, open_warehouse, source_dsn
 from warehouse.errors import MiranteError, UsageError
 from warehouse.settings import Settings, is_interactive, load_settings
 
@@ -89,11 +89,17 @@ def _migrated() -> Iterator[tuple[Settings, Warehouse]]:
         try:
             psycopg.connect(warehouse.dsn("owner")).close()
             fetch_all(warehouse.dsn("owner"), "select 1 from app.tenants limit 1")
-        except (psycopg.OperationalError, psycopg.errors.UndefinedTable):
-            raise MiranteError(
-                f"the warehouse {warehouse!r} is not set up: run `mirante migrate` first"
-            ) from None
+        except psycopg.OperationalError as error:
+            if "authentication failed" not in str(error):
+                raise MiranteError(explain_refusal(warehouse.dsn("owner"), error)) from None
+            raise _not_set_up(warehouse) from None
+        except psycopg.errors.UndefinedTable:
+            raise _not_set_up(warehouse) from None
         yield settings, warehouse
+
+
+def _not_set_up(warehouse: Warehouse) -> MiranteError:
+    return MiranteError(f"the warehouse {warehouse!r} is not set up: run `mirante migrate` first")
 
 
 @contextmanager

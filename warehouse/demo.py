@@ -1,5 +1,6 @@
 """`mirante demo`: the whole path on a sample Chatwoot, and the dashboard on top."""
 
+import fcntl
 import json
 import logging
 import socket
@@ -17,7 +18,7 @@ from rich.table import Table
 from warehouse import users
 from warehouse.db import SAMPLE_DATABASE, SAMPLE_READER, Warehouse, fetch_all, open_warehouse
 from warehouse.embedded import write_private
-from warehouse.errors import UsageError
+from warehouse.errors import MiranteError, UsageError
 from warehouse.migrate import migrate
 from warehouse.sample import SAMPLE_TENANTS, create_sample
 from warehouse.settings import Settings
@@ -95,7 +96,14 @@ def run_demo(
     with ExitStack() as stack:
         with steps.step("embedded PostgreSQL"):
             warehouse = stack.enter_context(open_warehouse(settings))
-        _run_steps(settings, warehouse, steps, conversations)
+        with (settings.home / "demo.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise MiranteError(
+                    f"another demo is being made in {settings.home}: wait for it"
+                ) from None
+            _run_steps(settings, warehouse, steps, conversations)
         _print_kpis(warehouse, console)
         if serve:
             _print_logins(settings, warehouse, console)

@@ -29,6 +29,7 @@ def migrate(warehouse: Warehouse) -> None:
     """
     try:
         with psycopg.connect(warehouse.admin_dsn, autocommit=True) as connection:
+            connection.execute("set lock_timeout = '60s'")
             connection.execute("select pg_advisory_lock(%s)", [LOCK_KEY])
             _check_server(connection)
             with connection.transaction():
@@ -86,6 +87,8 @@ def _make_roles(connection: Connection, warehouse: Warehouse) -> None:
         )
     # Hands functions over to the NOLOGIN owners; takes nothing back from them.
     connection.execute("grant mirante_auth, mirante_audit to mirante_owner")
+    # A build waits for the slowest reader, and every other reader behind it: not for ever.
+    connection.execute("alter role mirante_owner set lock_timeout = '10s'")
     if not harden:  # to give a schema to a role, a plain administrator must be able to become it
         connection.execute("grant mirante_owner to current_user")
 

@@ -53,7 +53,9 @@ renamed as (
         updated_at at time zone 'utc' as updated_at
 
     from source
-    where _deleted_at is null
+    where
+        _deleted_at is null
+        and created_at is not null  -- an infinite time arrives as null: one row, not all tenants
 
 )
 

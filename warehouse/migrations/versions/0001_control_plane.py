@@ -85,25 +85,29 @@ comment on table app.sessions is
 create index sessions_user_id on app.sessions (user_id);
 """
 
-ANALYSTS = """
+ANALYSTS = r"""
 create table app.analyst_logins (
-    role_name text primary key check (role_name ~ '^mirante_analyst_[a-z0-9]{12,}$'),
+    role_name text primary key check (role_name ~ '^mirante_analyst_[a-z0-9]{12,}_t[1-9][0-9]*$'),
     tenant_id integer not null references app.tenants (id) on delete cascade,
-    created_at timestamptz not null default now()
+    created_at timestamptz not null default now(),
+    check (tenant_id = substring(role_name from '_t([0-9]+)$')::integer)
 );
 comment on table app.analyst_logins is
-    'SQL log-ins of analysts, each bound to one tenant; read by the policy of every mart.';
+    'SQL log-ins of analysts, each bound to one tenant, whose id ends the name: the policy of every '
+    'mart compares it with the row, and asks app.login_is_active() once.';
 create index analyst_logins_tenant_id on app.analyst_logins (tenant_id);
 
 -- By session_user: no SET, SET ROLE or custom setting changes it.
-create function app.login_tenants()
-returns integer[]
+create function app.login_is_active()
+returns boolean
 language sql stable security definer set search_path = pg_catalog, pg_temp
 begin atomic
-    select coalesce(array_agg(analyst_logins.tenant_id), '{}')
-    from app.analyst_logins
-    inner join app.tenants as tenants on analyst_logins.tenant_id = tenants.id
-    where analyst_logins.role_name = session_user and tenants.status = 'active';
+    select exists (
+        select 1
+        from app.analyst_logins
+        inner join app.tenants as tenants on analyst_logins.tenant_id = tenants.id
+        where analyst_logins.role_name = session_user and tenants.status = 'active'
+    );
 end;
 """
 
@@ -165,7 +169,7 @@ comment on sequence app.data_version is
 
 AI = """
 create table ai.conversation_scores (
-    tenant_id integer not null,
+    tenant_id integer not null references app.tenants (id) on delete cascade,
     conversation_id bigint not null,
     transcript_sha256 text not null,
     prompt_version text not null,
@@ -351,9 +355,9 @@ def upgrade() -> None:
         execute(f"alter function {function} owner to mirante_auth")
         execute(f"revoke all on function {function} from public")
         execute(f"grant execute on function {function} to mirante_app")
-    execute("alter function app.login_tenants() owner to mirante_auth")
-    execute("revoke all on function app.login_tenants() from public")
-    execute("grant execute on function app.login_tenants() to mirante_analyst")
+    execute("alter function app.login_is_active() owner to mirante_auth")
+    execute("revoke all on function app.login_is_active() from public")
+    execute("grant execute on function app.login_is_active() to mirante_analyst")
     execute("revoke create on schema app from mirante_auth")
     execute("grant usage on schema app to mirante_app, mirante_analyst")
     execute("grant usage on schema marts to mirante_app, mirante_analyst, mirante_super")
