@@ -53,9 +53,7 @@ renamed as (
         updated_at at time zone 'utc' as updated_at
 
     from source
-    where
-        _deleted_at is null
-        and created_at is not null  -- an infinite time arrives as null: one row, not all tenants
+    where _deleted_at is null
 
 )
 
