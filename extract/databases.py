@@ -7,14 +7,12 @@ import errno
 import logging
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
-import adbc_driver_postgresql.dbapi
 import psycopg
-import psycopg2
-from adbc_driver_manager import AdbcStatusCode
-from psycopg import Connection, conninfo
+from psycopg import Connection, pq, sql
+from psycopg.errors import error_from_result
 
 from warehouse.db import describe_dsn, explain_refusal
 from warehouse.errors import MiranteError
@@ -28,17 +26,30 @@ Side = Literal["source", "warehouse"]
 SPEAKABLE = frozenset({"08", "25", "28", "3D", "3F", "40", "42", "53", "54", "55", "57", "58"})
 FIRST_LINE = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(?P<text>[^\n]+)")
 CONNECT_SECONDS = 15
+PIPE_BYTES = 128 * 1024
 
 
 class ExtractError(MiranteError):
     """An extraction that could not start or finish. The next run goes on from the last good one."""
 
 
+class Session(Connection[Any]):
+    """A psycopg connection that knows whose it is: what its statements raise names the database."""
+
+    side: Side
+    dsn: str
+
+    def execute(self, *arguments: Any, **options: Any) -> Any:
+        """As psycopg's, raising ExtractError."""
+        with speaking_of(self.side, self.dsn):
+            return super().execute(*arguments, **options)
+
+
 @contextmanager
-def connect(side: Side, dsn: str) -> Iterator[Connection[Any]]:
-    """A psycopg connection in autocommit. Raises ExtractError when the log-in fails."""
+def connect(side: Side, dsn: str) -> Iterator[Session]:
+    """A session in autocommit. Raises ExtractError when the log-in fails."""
     try:
-        connection = psycopg.connect(
+        session = Session.connect(
             dsn, autocommit=True, connect_timeout=CONNECT_SECONDS, application_name="mirante"
         )
     except psycopg.OperationalError as error:
@@ -48,16 +59,69 @@ def connect(side: Side, dsn: str) -> Iterator[Connection[Any]]:
             f"{side}: the address is not a PostgreSQL URI (postgresql://user:password@host/database"
             ", special characters of the password percent-encoded)"
         ) from None
-    with connection:
-        yield connection
+    session.side, session.dsn = side, dsn
+    # A statement each: a pooler between us and the server stays possible.
+    session.prepare_threshold = None
+    with session:
+        yield session
 
 
-def connect_arrow(dsn: str, *, autocommit: bool) -> Any:
-    """An ADBC connection: the same database, answering in Arrow batches."""
-    address = conninfo.make_conninfo(
-        dsn, connect_timeout=CONNECT_SECONDS, application_name="mirante"
-    )
-    return adbc_driver_postgresql.dbapi.connect(address, autocommit=autocommit)
+def pipe(reader: Session, query: sql.Composable, writer: Session, target: sql.Composable) -> int:
+    """Stream the rows of `query` into `target`, a table with columns, on another server; how many.
+
+    COPY to COPY in PostgreSQL's binary form, so every value arrives as it is; what is in memory at
+    a time is one row and PIPE_BYTES. Raises ExtractError of the side that failed, after which the
+    reader's session is of no further use.
+    """
+    source, sink = reader.pgconn, writer.pgconn
+    copy_out = sql.SQL("copy ({}) to stdout (format binary)").format(query).as_bytes(reader)
+    copy_in = sql.SQL("copy {} from stdin (format binary)").format(target).as_bytes(writer)
+    with speaking_of(writer.side, writer.dsn):
+        _start(sink, copy_in, pq.ExecStatus.COPY_IN)
+        try:
+            with speaking_of(reader.side, reader.dsn):
+                _start(source, copy_out, pq.ExecStatus.COPY_OUT)
+            parts: list[memoryview] = []
+            size = 0
+            while True:
+                # libpq itself: psycopg's own loop takes twice as long for a row.
+                with_data, data = source.get_copy_data(0)
+                if with_data <= 0:
+                    break
+                parts.append(data)
+                size += with_data
+                if size >= PIPE_BYTES:
+                    sink.put_copy_data(b"".join(parts))
+                    parts, size = [], 0
+            sink.put_copy_data(b"".join(parts))
+            with speaking_of(reader.side, reader.dsn):
+                _finish(source)
+        except BaseException:
+            with suppress(psycopg.Error):  # that the sink was told to give up is no news
+                sink.put_copy_end(b"the other side gave up")
+                _finish(sink)
+            raise
+        sink.put_copy_end()
+        return _finish(sink)
+
+
+def _start(connection: pq.abc.PGconn, command: bytes, wanted: pq.ExecStatus) -> None:
+    result = connection.exec_(command)
+    if result.status != wanted:
+        raise error_from_result(result)
+
+
+def _finish(connection: pq.abc.PGconn) -> int:
+    """Take what is left of a COPY: the number of its rows, or its error."""
+    rows = 0
+    failure: psycopg.Error | None = None
+    while result := connection.get_result():
+        if result.status == pq.ExecStatus.FATAL_ERROR:
+            failure = failure or error_from_result(result)
+        rows = result.command_tuples or rows
+    if failure:
+        raise failure
+    return rows
 
 
 @contextmanager
@@ -101,11 +165,9 @@ def _explain(chain: list[BaseException]) -> str:
             text = found["text"] if found else (str(inner).splitlines() or [""])[0]
             shown = text if state[:2] in SPEAKABLE else "the server refused it"
             return f"{shown} (PostgreSQL error {state})"
-        if isinstance(inner, (psycopg.OperationalError, psycopg2.OperationalError)):
+        # By name: psycopg2 is dlt's, and not imported where dlt was not asked.
+        if type(inner).__name__ == "OperationalError":
             return "the connection was lost"
-        if status := getattr(inner, "status_code", None):  # ADBC's
-            is_lost = status in (AdbcStatusCode.IO, AdbcStatusCode.INVALID_STATE)
-            return "the connection was lost" if is_lost else f"ADBC error {status.name}"
     return f"{type(chain[-1]).__name__} (the log has the place)"
 
 

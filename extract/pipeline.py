@@ -1,39 +1,56 @@
-"""One extraction: lock, read, load, record. A run heals what an earlier one left half done."""
+"""One extraction: lock, read, load, record. A run heals what an earlier one left half done.
 
+Two passes. *Bulk* goes by ranges of ids in short transactions: first loads, and the reconcile pass
+that compares every row of the tables a tick reads only the recent part of. *Tick* ends every run:
+one snapshot of the source, merged in one transaction, so raw never holds a message whose
+conversation it lacks. Both are loads of one dlt pipeline.
+"""
+
+import json
 import logging
 import os
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import chain
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dlt
-import psycopg
-import pyarrow as pa
-from dlt.common.pipeline import LoadInfo
-from psycopg import Connection
+from dlt.common.schema.typing import TColumnSchema
+from dlt.extract import DltResource
+from psycopg import sql
 
 from extract import raw
+from extract.comparison import FETCH_ROWS, HIGHEST, LOWEST, Comparison, Difference, Pair
 from extract.databases import (
     ExtractError,
+    Session,
     as_extract_error,
     connect,
-    connect_arrow,
     is_interrupt,
-    speaking_of,
 )
-from extract.source import TableReader, chatwoot, inspect_source, open_snapshot
+from extract.destination import FILE_FORMAT, Loading, ReferenceDestination
+from extract.source import changed_types, connect_source, inspect_source, snapshot
 from extract.tables import TABLES
 
 log = logging.getLogger(__name__)
 
 LOCK_KEY = 0x4D495258
 PIPELINE = "chatwoot"
+# How far back a tick reads what may have changed since, and what may have committed late.
+RECENT = timedelta(hours=48)
+# Before any mark is as old as RECENT: ids that may have committed late.
+ID_OVERLAP = 10_000
+# More rows than this of one table are not for one transaction.
+BULK_ROWS = 100_000
+# Marks are kept an hour apart; older ones than the one that is used are forgotten.
+MARK_DISTANCE = timedelta(hours=1)
 
-# dlt's settings; the environment (LOAD__WORKERS=2) goes before them.
+# dlt's settings; the environment goes before them.
 DLT_CONFIG = """\
 [runtime]
 dlthub_telemetry = false
@@ -42,40 +59,109 @@ log_level = "CRITICAL"
 
 [extract]
 workers = 1
-# One connection reads one table after the other.
-next_item_mode = "fifo"
-
-[data_writer]
-# One job turns one file into memory.
-file_max_items = 50000
-file_max_bytes = 33554432
-buffer_max_items = 50000
 
 [normalize]
 workers = 1
 
-[normalize.parquet_normalizer]
-add_dlt_load_id = true
-
 [load]
-workers = 1
+# As many sessions on the source.
+workers = 2
 raise_on_max_retries = 1
 delete_completed_jobs = true
-truncate_staging_dataset = true
 """
 
+Progress = Callable[[str, str, int, int | None], None]
 
-@dataclass(frozen=True)
+
+@dataclass
 class TableRun:
-    """What one run did to one table. `rows_deleted`: tombstones, and rows of the erasure ledger."""
+    """What one run did to one table.
+
+    `rows_compared` were hashed on both sides, `rows_read` travelled from the source;
+    `rows_deleted` are tombstones, and rows of the erasure ledger.
+    """
 
     table: str
-    rows_read: int
-    rows_inserted: int
-    rows_updated: int
-    rows_deleted: int
-    seconds: float
-    watermark: str | None
+    rows_compared: int = 0
+    rows_read: int = 0
+    rows_inserted: int = 0
+    rows_updated: int = 0
+    rows_deleted: int = 0
+    seconds: float = 0.0
+    watermark: str | None = None
+
+    @property
+    def rows_changed(self) -> int:
+        """Rows of raw that are others than before."""
+        return self.rows_inserted + self.rows_updated + self.rows_deleted
+
+    def add(self, incoming: raw.Incoming) -> None:
+        """Count what a merge did."""
+        self.rows_read += incoming.rows_read
+        self.rows_inserted += incoming.rows_inserted
+        self.rows_updated += incoming.rows_updated
+        self.rows_deleted += incoming.rows_deleted
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Count the time spent inside."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - started
+
+
+@dataclass
+class State:
+    """What dlt's state keeps between runs.
+
+    `types`: columns and types of each table that is whole in raw, as the source had them.
+    `marks`: per table that is read in part, when the source's last id was which.
+    """
+
+    types: dict[str, dict[str, str]] = field(default_factory=dict)
+    marks: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+
+    def recent_above(self, table: str, moment: datetime, recent: timedelta) -> int:
+        """The id above which rows may be new, or may have changed or committed since."""
+        at, id_ = self.marks[table][0]
+        return id_ if datetime.fromisoformat(at) <= moment - recent else id_ - ID_OVERLAP
+
+    def mark(self, table: str, moment: datetime, last: int, recent: timedelta) -> None:
+        """Remember the source's last id of a moment; the first mark is the one in use."""
+        marks = self.marks.setdefault(table, [])
+        if not marks or datetime.fromisoformat(marks[-1][0]) <= moment - MARK_DISTANCE:
+            marks.append((moment.isoformat(), last))
+        while len(marks) > 1 and datetime.fromisoformat(marks[1][0]) <= moment - recent:
+            marks.pop(0)
+
+
+@dataclass
+class Run:
+    """One run of the process: where from, where to, and what it did so far."""
+
+    id: int
+    source_dsn: str
+    warehouse_dsn: str
+    connection: Session
+    folder: Path
+    recent: timedelta
+    pause: float
+    progress: Progress
+    tables: dict[str, TableRun]
+    state: State = field(default_factory=State)
+    known_types: dict[str, dict[str, str]] = field(default_factory=dict)
+    drift: list[str] = field(default_factory=list)
+    moment: datetime | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def note_change(self, rows: int) -> None:
+        """Say in time what is about to change, for the case that the run never finishes."""
+        self.connection.execute(
+            "update app.sync_runs set rows_changed = coalesce(rows_changed, 0) + %s where id = %s",
+            [rows, self.id],
+        )
 
 
 def run_extract(
@@ -84,30 +170,41 @@ def run_extract(
     home: Path,
     *,
     full: bool = False,
-    progress: Callable[[TableRun], None] | None = None,
+    recent: timedelta = RECENT,
+    pause: float = 0.0,
+    progress: Progress | None = None,
 ) -> list[TableRun]:
-    """Bring what is new in Chatwoot into raw_chatwoot; `full` compares every row of every table.
+    """Bring what is new in Chatwoot into raw_chatwoot; `full` is the reconcile pass.
 
-    Rows that are gone from the source become tombstones where a table is read whole: always for
-    small tables, for the others with `full`. `progress` is told of each table once it has been
-    read, before it is loaded. Raises ExtractError; the run is then recorded as failed.
+    A tick compares small tables, contacts and conversations row by row, and reads of messages,
+    attachments and reporting events what is new or not older than `recent`. The reconcile pass
+    compares all rows of those too. What is gone from the source becomes a tombstone. `pause` is
+    the seconds to leave the source alone between two ranges of a bulk. `progress` is told the
+    phase, the table, rows done and rows in all, or None. Raises ExtractError; the run is then
+    recorded as failed, and the next one goes on.
     """
-    with _lock(warehouse_dsn), connect("warehouse", warehouse_dsn) as connection:
-        with speaking_of("warehouse", warehouse_dsn):
-            run_id = _begin(connection, "full" if full else "tick")
+    with _lock(warehouse_dsn), raw.connect_raw(warehouse_dsn) as connection:
+        run = Run(
+            id=_begin(connection, "reconcile" if full else "tick"),
+            source_dsn=source_dsn,
+            warehouse_dsn=warehouse_dsn,
+            connection=connection,
+            folder=home / "dlt",
+            recent=recent,
+            pause=pause,
+            progress=progress or (lambda *_: None),
+            tables={table.name: TableRun(table.name) for table in TABLES},
+        )
         try:
-            runs = _extract(
-                connection, run_id, source_dsn, warehouse_dsn, home / "dlt", full, progress
-            )
+            return _extract(run, full)
         except BaseException as error:
             failure = as_extract_error(error, "warehouse", warehouse_dsn)
-            _fail(connection, run_id, str(failure))
+            _fail(run, str(failure))
             if is_interrupt(error):
                 raise KeyboardInterrupt from None
             if isinstance(error, Exception):
                 raise failure from None
             raise
-    return runs
 
 
 @contextmanager
@@ -135,7 +232,7 @@ def _lock(dsn: str) -> Iterator[None]:
         yield
 
 
-def _begin(connection: Connection[Any], pass_: str) -> int:
+def _begin(connection: Session, pass_: str) -> int:
     """Record a run; runs still `running` are of killed processes, since we hold the lock."""
     connection.execute(
         "update app.sync_runs set status = 'failed', finished_at = now(), "
@@ -148,214 +245,453 @@ def _begin(connection: Connection[Any], pass_: str) -> int:
     return int(row[0])
 
 
-def _note_change(connection: Connection[Any], run_id: int, rows: int) -> None:
-    """Say in time what a run is about to change, for the case that it never finishes."""
-    connection.execute(
-        "update app.sync_runs set rows_changed = coalesce(rows_changed, 0) + %s where id = %s",
-        [rows, run_id],
+def _extract(run: Run, full: bool) -> list[TableRun]:
+    with connect_source(run.source_dsn) as source:
+        sources, run.drift = inspect_source(source, run.source_dsn)
+    types = {source.table.name: source.types for source in sources}
+    with run.connection.transaction():
+        run.note_change(raw.widen(run.connection, types, TABLES))
+    held = raw.prepare(run.connection, types, TABLES)
+    with run.connection.transaction():
+        erased = raw.delete_erased(run.connection, TABLES)
+        run.note_change(sum(erased.values()))
+    for name, rows in erased.items():
+        run.tables[name].rows_deleted += rows
+    never = raw.erased_ids(run.connection)
+    pairs = {
+        source.table.name: Pair(source, held[source.table.name], never.get(source.table.name, ()))
+        for source in sources
+    }
+    with _Pipeline(run) as pipeline:
+        run.state = pipeline.read_state()
+        run.known_types = dict(run.state.types)
+        run.drift += changed_types(sources, run.known_types)
+        for line in run.drift:
+            log.warning("%s", line)
+        _bulk(run, pipeline, pairs, full)
+        raw.make_indexes(run.connection, TABLES)
+        _tick(run, pipeline, pairs)
+    return _finish(run)
+
+
+class _Pipeline:
+    """The pipeline of dlt with the state of the last finished load.
+
+    The warehouse is the only memory: the working folder starts empty, so a package that a killed
+    process left is dropped, with whatever state it believed in, and it is gone at the end.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._folder = run.folder
+        self._loading: Loading | None = None
+
+    def __enter__(self) -> "_Pipeline":
+        shutil.rmtree(self._folder, ignore_errors=True)
+        settings = self._folder / ".dlt"
+        self._folder.mkdir(mode=0o700, parents=True)
+        settings.mkdir()
+        (settings / "config.toml").write_text(DLT_CONFIG)
+        # Without a secrets file dlt looks for secrets in Streamlit, and imports it for that.
+        (settings / "secrets.toml").touch()
+        os.environ["DLT_PROJECT_DIR"] = os.environ["DLT_DATA_DIR"] = str(self._folder)
+        credentials = self._run.warehouse_dsn.replace("postgres://", "postgresql://", 1)
+        credentials += ("&" if "?" in credentials else "?") + "application_name=mirante"
+        self._pipeline = dlt.pipeline(
+            PIPELINE,
+            pipelines_dir=str(self._folder),
+            destination=ReferenceDestination(lambda: self._loading, credentials=credentials),
+            dataset_name=raw.SCHEMA,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def read_state(self) -> State:
+        """The state of the last finished load; empty before the first."""
+        self._pipeline.sync_destination()
+        kept = self._pipeline.state.get("sources", {}).get(PIPELINE, {})
+        marks = {
+            table: [(at, id_) for at, id_ in marks]
+            for table, marks in kept.get("marks", {}).items()
+        }
+        return State(types=kept.get("types", {}), marks=marks)
+
+    def load(
+        self,
+        references: Sequence[tuple[Mapping[str, Any], int]],
+        held: Mapping[str, raw.RawTable],
+        loading: Loading,
+    ) -> None:
+        """One load package: a job a reference (with its rows), and the run's state."""
+        self._loading = loading
+        folder = self._folder / "references"
+        folder.mkdir(exist_ok=True)
+        files: dict[str, list[tuple[Path, int]]] = {}
+        for number, (reference, rows) in enumerate(references):
+            path = folder / f"{number}.{FILE_FORMAT}"
+            path.write_text(json.dumps(reference))
+            files.setdefault(reference["table"], []).append((path, rows))
+        state = {"types": self._run.state.types, "marks": self._run.state.marks}
+        self._pipeline.extract(chatwoot(files, held, state))
+        self._pipeline.normalize()
+        self._pipeline.load()
+
+
+@dlt.source(name=PIPELINE, max_table_nesting=0)
+def chatwoot(
+    files: Mapping[str, Sequence[tuple[Path, int]]],
+    held: Mapping[str, raw.RawTable],
+    state: Mapping[str, Any],
+) -> Iterator[DltResource]:
+    """Resources of the tables that have references to load, and the state that goes with them."""
+    for table, listed in files.items():
+        yield dlt.resource(
+            iter(
+                [dlt.mark.with_file_import(str(path), FILE_FORMAT, rows) for path, rows in listed]
+            ),
+            name=table,
+            primary_key="id",
+            write_disposition="append",
+            columns=_hints(held[table]),
+        )
+    yield dlt.resource(_remember(state), name="state")
+
+
+def _remember(state: Mapping[str, Any]) -> Iterator[Any]:
+    dlt.current.source_state().update(state)
+    yield from ()
+
+
+def _hints(held: raw.RawTable) -> list[TColumnSchema]:
+    """The types by dlt's names, for its schema: the tables themselves are made by us."""
+    kinds: dict[str, TColumnSchema] = {
+        "int4": {"data_type": "bigint", "precision": 32},
+        "int8": {"data_type": "bigint", "precision": 64},
+        "varchar": {"data_type": "text"},
+        "text": {"data_type": "text"},
+        "bool": {"data_type": "bool"},
+        "float8": {"data_type": "double"},
+        "json": {"data_type": "json"},
+        "jsonb": {"data_type": "json"},
+        "timestamp": {"data_type": "timestamp", "timezone": False, "precision": 6},
+        "timestamptz": {"data_type": "timestamp", "timezone": True, "precision": 6},
+    }
+    return [
+        {"name": name, "nullable": name != "id", **kinds[held.types[name]]}
+        for name in (*held.table.column_names, raw.DELETED_AT, raw.LOAD_ID)
+    ]
+
+
+def _bulk(run: Run, pipeline: _Pipeline, pairs: Mapping[str, Pair], full: bool) -> None:
+    """Bring over in ranges what is too much for one transaction, and what reconcile compares."""
+    with ExitStack() as stack:
+        source = stack.enter_context(connect_source(run.source_dsn))
+        last = {name: raw.last_id(run.connection, pair.table) for name, pair in pairs.items()}
+        wanted = _wanted_in_bulk(run, source, pairs, last, full)
+        if not wanted:
+            return
+        comparison = Comparison(source, run.connection)
+        with snapshot(source) as moment:
+            pass
+        differences: list[Difference] = []
+        for name in wanted:
+            table_run = run.tables[name]
+            with table_run.timed():
+                last_at_source = _last_source_id(source, pairs[name])
+                for difference in _bulk_differences(run, comparison, pairs[name], last[name]):
+                    differences.append(difference)
+                    if run.pause:
+                        time.sleep(run.pause)
+            run.state.types[name] = dict(pairs[name].source.types)
+            # From before the first range was read: what came or changed since is recent.
+            run.state.marks[name] = [(moment.isoformat(), last_at_source or 0)]
+    if differences:
+        run.note_change(sum(difference.rows for difference in differences))
+        with _Bulk(run, pairs, differences) as loading:
+            references = [
+                (
+                    {
+                        "table": difference.table,
+                        "ranges": difference.ranges,
+                        "is_new": difference.is_new,
+                    },
+                    difference.rows,
+                )
+                for difference in differences
+            ]
+            pipeline.load(references, {name: pair.raw for name, pair in pairs.items()}, loading)
+
+
+def _wanted_in_bulk(
+    run: Run, source: Session, pairs: Mapping[str, Pair], last: Mapping[str, int | None], full: bool
+) -> list[str]:
+    """Tables with too much for one transaction; with `full` all that a tick reads in part."""
+    present = [pair for pair in pairs.values() if pair.source.is_present]
+    query = sql.SQL(" union all ").join(
+        sql.SQL("select {}, exists (select from {} where id > {} order by id offset {})").format(
+            sql.Literal(pair.table.name),
+            pair.source_name,
+            LOWEST if last[pair.table.name] is None else last[pair.table.name],
+            BULK_ROWS,
+        )
+        for pair in present
     )
+    is_far_behind = dict(source.execute(query).fetchall())
+    return [
+        pair.table.name
+        for pair in present
+        if is_far_behind[pair.table.name]
+        or (pair.table.read == "recent" and full)
+        or (
+            pair.table.read == "recent"
+            and run.state.types.get(pair.table.name) != pair.source.types
+            and raw.has_more_rows(run.connection, pair.table, BULK_ROWS)
+        )
+    ]
 
 
-def _finish(
-    connection: Connection[Any],
-    run_id: int,
-    readers: Sequence[TableReader],
-    load_seconds: Mapping[str, float],
-    erased: Mapping[str, int],
-) -> list[TableRun]:
+def _bulk_differences(
+    run: Run, comparison: Comparison, pair: Pair, last: int | None
+) -> Iterator[Difference]:
+    compared = comparison.rows_compared
+    if last is not None:
+        for difference in comparison.differences(pair, up_to=last):
+            run.progress("compare", pair.table.name, comparison.rows_compared - compared, None)
+            yield difference
+    run.tables[pair.table.name].rows_compared += comparison.rows_compared - compared
+    yield from comparison.new_ranges(pair, LOWEST if last is None else last, HIGHEST)
+
+
+def _last_source_id(source: Session, pair: Pair) -> int | None:
+    if not pair.source.is_present:
+        return None
+    row = source.execute(sql.SQL("select max(id) from {}").format(pair.source_name)).fetchone()
+    return None if row is None else row[0]
+
+
+class _Bulk:
+    """Loads ranges in short transactions, each read and committed by itself, a session a thread."""
+
+    def __init__(
+        self, run: Run, pairs: Mapping[str, Pair], differences: Sequence[Difference]
+    ) -> None:
+        self._run = run
+        self._pairs = pairs
+        self._totals: dict[str, int] = {}
+        for difference in differences:
+            self._totals[difference.table] = self._totals.get(difference.table, 0) + difference.rows
+        self._sessions = ExitStack()
+        self._free: list[tuple[Session, Session]] = []
+
+    def __enter__(self) -> "_Bulk":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sessions.close()
+
+    def load(self, reference: dict[str, Any], load_id: str) -> None:
+        """Move the rows of one reference; a failed one leaves raw as it was."""
+        pair = self._pairs[reference["table"]]
+        run = self._run.tables[pair.table.name]
+        started = time.perf_counter()
+        source, warehouse = self._take_sessions()
+        ranges = [(after, up_to) for after, up_to in reference["ranges"]]
+        if reference["is_new"]:
+            rows = raw.append(source, pair.read_ranges(ranges, load_id), warehouse, pair.raw)
+            with self._run.lock:
+                run.rows_read += rows
+                run.rows_inserted += rows
+        else:
+            with warehouse.transaction():
+                incoming = raw.Incoming(warehouse, pair.raw)
+                incoming.receive(source, pair.read_ranges(ranges))
+                incoming.find_gone(*zip(*ranges, strict=True))
+                incoming.drop_equal()
+                incoming.apply(load_id)
+            with self._run.lock:
+                run.add(incoming)
+        # One that failed is not handed on: it may be in the middle of a COPY.
+        self._free.append((source, warehouse))
+        with self._run.lock:
+            run.seconds += time.perf_counter() - started
+            self._run.progress(
+                "load", pair.table.name, run.rows_read, self._totals[pair.table.name]
+            )
+        if self._run.pause:
+            time.sleep(self._run.pause)
+
+    def complete(self) -> None:
+        """Every range is committed already."""
+
+    def _take_sessions(self) -> tuple[Session, Session]:
+        with self._run.lock:
+            if self._free:
+                return self._free.pop()
+            source = self._sessions.enter_context(connect_source(self._run.source_dsn))
+            warehouse = self._sessions.enter_context(raw.connect_raw(self._run.warehouse_dsn))
+            # What commits after these ranges is flushed, and they with it: until then a range
+            # that a crash takes back is one that the next run finds missing.
+            warehouse.execute("set synchronous_commit = off")
+            return source, warehouse
+
+
+def _tick(run: Run, pipeline: _Pipeline, pairs: Mapping[str, Pair]) -> None:
+    """Bring over what is new or has changed as of one moment, in one transaction."""
+    with raw.connect_raw(run.warehouse_dsn) as warehouse:
+        warehouse.execute("begin")
+        loading = _Tick(run, warehouse)
+        with connect_source(run.source_dsn) as source, snapshot(source) as moment:
+            run.moment = moment
+            comparison = Comparison(source, warehouse)
+            for name, pair in pairs.items():
+                table_run = run.tables[name]
+                with table_run.timed():
+                    loading.stage(pair, source, comparison)
+                table_run.watermark = moment.isoformat()
+                run.progress("tick", name, table_run.rows_read, None)
+        changed = loading.changed
+        if changed or run.state.types != run.known_types:
+            run.note_change(sum(incoming.rows_changed for incoming in changed.values()))
+            pipeline.load(
+                [({"table": name}, incoming.rows_read) for name, incoming in changed.items()],
+                {name: pair.raw for name, pair in pairs.items()},
+                loading,
+            )
+
+
+class _Tick:
+    """Stages what came from one snapshot, merges it at load, commits once all tables are merged."""
+
+    def __init__(self, run: Run, warehouse: Session) -> None:
+        self._run = run
+        self._warehouse = warehouse
+        self._incoming: dict[str, raw.Incoming] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def changed(self) -> dict[str, raw.Incoming]:
+        """What there is to merge, by table."""
+        return {name: rows for name, rows in self._incoming.items() if rows.rows_changed}
+
+    def stage(self, pair: Pair, source: Session, comparison: Comparison) -> None:
+        """Read what may differ of one table; nothing of raw changes yet."""
+        name, state = pair.table.name, self._run.state
+        if pair.source.is_present and pair.table.read == "recent":
+            # Raw may have been emptied by hand: then nothing of it is taken for granted.
+            is_lost = raw.last_id(self._warehouse, pair.table) is None
+            if is_lost or name not in state.marks or state.types.get(name) != pair.source.types:
+                state.marks.pop(name, None)
+                self._stage_differences(pair, source, comparison)
+            else:
+                self._stage_recent(pair, source)
+            assert self._run.moment is not None  # noqa: S101 - set with the snapshot
+            last = _last_source_id(source, pair) or 0
+            state.mark(name, self._run.moment, last, self._run.recent)
+        elif pair.source.is_present:
+            self._stage_differences(pair, source, comparison)
+        state.types[name] = dict(pair.source.types)
+        if incoming := self._incoming.get(name):
+            incoming.drop_equal()
+            self._run.tables[name].add(incoming)
+
+    def _stage_differences(self, pair: Pair, source: Session, comparison: Comparison) -> None:
+        before = comparison.rows_compared
+        for difference in comparison.differences(pair, up_to=HIGHEST):
+            incoming = self._incoming_of(pair)
+            incoming.receive(source, pair.read_ranges(difference.ranges))
+            incoming.find_gone(*zip(*difference.ranges, strict=True))
+        self._run.tables[pair.table.name].rows_compared += comparison.rows_compared - before
+
+    def _stage_recent(self, pair: Pair, source: Session) -> None:
+        assert self._run.moment is not None  # noqa: S101 - set with the snapshot
+        since = self._run.moment - self._run.recent
+        above = self._run.state.recent_above(pair.table.name, self._run.moment, self._run.recent)
+        recent = sql.SQL("id > {}").format(above)
+        if pair.table.has_created_at_index:
+            recent = sql.SQL("(id > {} or created_at >= {}::timestamp)").format(
+                above, sql.Literal(since.isoformat())
+            )
+        incoming = self._incoming_of(pair)
+        condition = sql.SQL("{} and {}").format(recent, pair.not_erased(LOWEST, HIGHEST))
+        incoming.receive(source, pair.read(condition))
+        incoming.find_gone([above], [HIGHEST])
+        if pair.table.parent and (parent := self._incoming.get(pair.table.parent[0])):
+            # Their parents went, and they are going: no need to wait for the reconcile pass.
+            ids = incoming.ids_below(parent, pair.table.parent[1], BULK_ROWS)
+            for start in range(0, len(ids), FETCH_ROWS):
+                ranges = [(id_ - 1, id_) for id_ in ids[start : start + FETCH_ROWS]]
+                incoming.receive(source, pair.read_ranges(ranges))
+                incoming.find_gone(*zip(*ranges, strict=True))
+
+    def _incoming_of(self, pair: Pair) -> raw.Incoming:
+        name = pair.table.name
+        if name not in self._incoming:
+            self._incoming[name] = raw.Incoming(self._warehouse, pair.raw)
+        return self._incoming[name]
+
+    def load(self, reference: dict[str, Any], load_id: str) -> None:
+        """Merge one table; to be seen when all of them are."""
+        with self._lock, self._run.tables[reference["table"]].timed():
+            self._incoming[reference["table"]].apply(load_id)
+
+    def complete(self) -> None:
+        """All tables of the moment at once."""
+        self._warehouse.execute("commit")
+
+
+def _finish(run: Run) -> list[TableRun]:
     """Record a success, in one transaction with the last deletions of the ledger.
 
     `rows_changed` and the data version count what unfinished runs since the last success changed:
     nobody has built from that yet.
     """
-    with connection.transaction(), connection.cursor() as cursor:
-        late = raw.delete_erased(connection, TABLES)
-        _note_change(connection, run_id, sum(late.values()))
-        runs = [
-            _table_run(
-                reader,
-                load_seconds.get(reader.table.name, 0.0),
-                erased.get(reader.table.name, 0) + late.get(reader.table.name, 0),
-            )
-            for reader in readers
-        ]
-        cursor.executemany(
-            "insert into app.sync_tables (sync_run_id, source_table, rows_read, rows_inserted, "
-            "rows_updated, rows_deleted, seconds, watermark) "
-            "values (%s, %s, %s, %s, %s, %s, %s, %s)",
-            [
-                (
-                    run_id, run.table, run.rows_read, run.rows_inserted, run.rows_updated,
-                    run.rows_deleted, run.seconds, run.watermark,
-                )
-                for run in runs
-            ],
-        )  # fmt: skip
-        changed = cursor.execute(
+    connection = run.connection
+    runs = list(run.tables.values())
+    with connection.transaction():
+        for name, rows in raw.delete_erased(connection, TABLES).items():
+            run.tables[name].rows_deleted += rows
+        for table in runs:
+            connection.execute(
+                "insert into app.sync_tables (sync_run_id, source_table, rows_compared, rows_read, "
+                "rows_inserted, rows_updated, rows_deleted, seconds, watermark) "
+                "values (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                [
+                    run.id, table.table, table.rows_compared, table.rows_read, table.rows_inserted,
+                    table.rows_updated, table.rows_deleted, table.seconds, table.watermark,
+                ],
+            )  # fmt: skip
+        changed = connection.execute(
             """
             update app.sync_runs set
-                status = 'succeeded', finished_at = now(), rows_read = %s,
-                rows_changed = (
+                status = 'succeeded', finished_at = now(), rows_read = %s, drift = %s,
+                lag_seconds = extract(epoch from now() - %s at time zone 'utc'),
+                rows_changed = %s + (
                     select coalesce(sum(earlier.rows_changed), 0) from app.sync_runs as earlier
-                    where earlier.id > coalesce((
+                    where earlier.id < sync_runs.id and earlier.id > coalesce((
                         select max(id) from app.sync_runs where status = 'succeeded'
                     ), 0)
                 )
             where id = %s
             returning rows_changed > 0
             """,
-            [sum(run.rows_read for run in runs), run_id],
-        ).fetchone()
+            [
+                sum(table.rows_read for table in runs), run.drift, run.moment,
+                sum(table.rows_changed for table in runs), run.id,
+            ],
+        ).fetchone()  # fmt: skip
         if changed == (True,):
-            cursor.execute("select nextval('app.data_version')")
+            connection.execute("select nextval('app.data_version')")
     return runs
 
 
-def _fail(connection: Connection[Any], run_id: int, error: str) -> None:
+def _fail(run: Run, error: str) -> None:
     try:
-        connection.execute(
+        run.connection.execute(
             "update app.sync_runs set status = 'failed', finished_at = now(), error = %s "
             "where id = %s",
-            [error, run_id],
+            [error, run.id],
         )
-    except psycopg.Error:  # the warehouse itself is gone: the next run marks it
-        log.warning("run %s could not be recorded as failed", run_id)
-
-
-def _extract(
-    connection: Connection[Any],
-    run_id: int,
-    source_dsn: str,
-    warehouse_dsn: str,
-    folder: Path,
-    full: bool,
-    progress: Callable[[TableRun], None] | None,
-) -> list[TableRun]:
-    sources = inspect_source(source_dsn)
-    types = {source.table.name: source.types for source in sources}
-    connection.execute("set lock_timeout = '1min'")
-    with connection.transaction():
-        _note_change(connection, run_id, raw.widen(connection, types, TABLES))
-    held = raw.prepare(connection, types, TABLES)
-    with connection.transaction():
-        deleted = raw.delete_erased(connection, TABLES)
-        _note_change(connection, run_id, sum(deleted.values()))
-    erased = raw.erased_ids(connection)
-    with _pipeline(folder, warehouse_dsn) as pipeline:
-        states = _states(pipeline)
-        readers = [
-            TableReader(
-                source,
-                held[source.table.name],
-                before=states.get(source.table.name, {}),
-                erased=erased.get(source.table.name),
-                is_full=full,
-            )
-            for source in sources
-        ]
-        seconds: Mapping[str, float] = {}
-        if _read(pipeline, readers, source_dsn, warehouse_dsn, progress):
-            merged = sum(r.rows_inserted + r.rows_updated + r.rows_deleted for r in readers)
-            _note_change(connection, run_id, merged)
-            seconds = _load(pipeline)
-    raw.make_indexes(connection, TABLES)
-    return _finish(connection, run_id, readers, seconds, deleted)
-
-
-def _table_run(reader: TableReader, load_seconds: float = 0.0, erased: int = 0) -> TableRun:
-    return TableRun(
-        table=reader.table.name,
-        rows_read=reader.rows_read,
-        rows_inserted=reader.rows_inserted,
-        rows_updated=reader.rows_updated,
-        rows_deleted=reader.rows_deleted + erased,
-        seconds=round(reader.seconds + load_seconds, 3),
-        watermark=reader.watermark,
-    )
-
-
-@contextmanager
-def _pipeline(folder: Path, warehouse_dsn: str) -> Iterator[dlt.Pipeline]:
-    """The pipeline of dlt with the state of the last finished load.
-
-    The warehouse is the only memory: the working folder starts empty, so a package that a killed
-    process left is dropped, with whatever state it believed in, and it is gone at the end.
-    """
-    shutil.rmtree(folder, ignore_errors=True)
-    settings = folder / ".dlt"
-    folder.mkdir(mode=0o700, parents=True)
-    settings.mkdir()
-    (settings / "config.toml").write_text(DLT_CONFIG)
-    # Without a secrets file dlt looks for secrets in Streamlit, and imports it for that.
-    (settings / "secrets.toml").touch()
-    os.environ["DLT_PROJECT_DIR"] = os.environ["DLT_DATA_DIR"] = str(folder)
-    credentials = warehouse_dsn.replace("postgres://", "postgresql://", 1)
-    credentials += ("&" if "?" in credentials else "?") + "application_name=mirante"
-    try:
-        pipeline = dlt.pipeline(
-            PIPELINE,
-            pipelines_dir=str(folder),
-            destination=dlt.destinations.postgres(credentials=credentials),
-            dataset_name=raw.SCHEMA,
-        )
-        pipeline.sync_destination()
-        yield pipeline
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _states(pipeline: dlt.Pipeline) -> Mapping[str, Mapping[str, Any]]:
-    sources: Mapping[str, Any] = pipeline.state.get("sources", {})
-    states: Mapping[str, Mapping[str, Any]] = sources.get(PIPELINE, {}).get("resources", {})
-    return states
-
-
-def _read(
-    pipeline: dlt.Pipeline,
-    readers: Sequence[TableReader],
-    source_dsn: str,
-    warehouse_dsn: str,
-    progress: Callable[[TableRun], None] | None,
-) -> bool:
-    """Read all tables at one moment of the source; False: nothing is new, dlt was not asked."""
-    with (
-        open_snapshot(source_dsn) as (source, moment),
-        connect_arrow(warehouse_dsn, autocommit=True) as warehouse,
-    ):
-
-        def read(reader: TableReader) -> Iterator[pa.Table]:
-            with speaking_of("source", source_dsn):
-                held = raw.RawRows(warehouse, reader.held, warehouse_dsn)
-                yield from reader.changes(source, held, moment)
-            if progress:
-                progress(_table_run(reader))
-
-        # Up to the first table with news here, the rest inside dlt: whose work is per table.
-        readings: list[tuple[TableReader, Iterator[pa.Table]]] = []
-        waiting = iter(readers)
-        for reader in waiting:
-            changes = read(reader)
-            first = next(changes, None)
-            if first is not None:
-                readings.append((reader, chain([first], changes)))
-                break
-            if reader.has_new_state:
-                readings.append((reader, iter(())))
-        readings += [(reader, read(reader)) for reader in waiting]
-        if readings:
-            pipeline.extract(chatwoot(readings))
-    return bool(readings)
-
-
-def _load(pipeline: dlt.Pipeline) -> dict[str, float]:
-    """Load what was read; seconds per table."""
-    pipeline.normalize()
-    info: LoadInfo = pipeline.load()
-    seconds: dict[str, float] = {}
-    for metrics in info.metrics.values():
-        for step in metrics:
-            for job in step["job_metrics"].values():
-                if job.finished_at:
-                    spent = (job.finished_at - job.started_at).total_seconds()
-                    seconds[job.table_name] = seconds.get(job.table_name, 0.0) + spent
-    return seconds
+    except ExtractError:  # the warehouse itself is gone: the next run marks it
+        log.warning("run %s could not be recorded as failed", run.id)

@@ -2,26 +2,22 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-from psycopg import Connection, sql
+from psycopg import sql
 
-from extract.databases import speaking_of
+from extract.databases import Session, connect, pipe, speaking_of
 from extract.tables import Column, Table
 
 log = logging.getLogger(__name__)
 
 SCHEMA = "raw_chatwoot"
-# dlt's own, beside SCHEMA: rows on their way, emptied at the end of a load.
-STAGING_SCHEMA = "raw_chatwoot_staging"
+# Of versions that loaded through dlt's merge.
+FORMER_STAGING_SCHEMA = "raw_chatwoot_staging"
 DELETED_AT = "_deleted_at"
 LOAD_ID = "_dlt_load_id"
-
-# Bytes of one batch that ADBC hands over: what is in memory at a time, long messages or not.
-BATCH_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -32,9 +28,14 @@ class RawTable:
     types: Mapping[str, str]
     is_empty: bool
 
+    @property
+    def name(self) -> sql.Identifier:
+        """The table's name with its schema."""
+        return sql.Identifier(SCHEMA, self.table.name)
+
 
 def widen(
-    connection: Connection[Any], wanted: Mapping[str, Mapping[str, str]], tables: Sequence[Table]
+    connection: Session, wanted: Mapping[str, Mapping[str, str]], tables: Sequence[Table]
 ) -> int:
     """Let integer columns follow a source that made them bigint; how many did.
 
@@ -71,21 +72,20 @@ def widen(
                     sql.Identifier(SCHEMA, table), sql.Identifier(column)
                 )
             )
-            # dlt makes it again, with the new type.
-            connection.execute(
-                sql.SQL("drop table if exists {}").format(sql.Identifier(STAGING_SCHEMA, table))
-            )
     return len(altered)
 
 
 def prepare(
-    connection: Connection[Any], wanted: Mapping[str, Mapping[str, str]], tables: Sequence[Table]
+    connection: Session, wanted: Mapping[str, Mapping[str, str]], tables: Sequence[Table]
 ) -> dict[str, RawTable]:
     """Make what is missing: schema, tables, columns; a second run changes nothing.
 
-    `wanted` has the type of each allow-listed column of the source.
+    `wanted` has the type of each allow-listed column of the source. A new table has no index yet:
+    `make_indexes` is for after its first rows.
     """
-    _empty_staging(connection)
+    connection.execute(
+        sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(FORMER_STAGING_SCHEMA))
+    )
     existing = _column_types(connection)
     if connection.execute("select to_regnamespace(%s)", [SCHEMA]).fetchone() == (None,):
         connection.execute(sql.SQL("create schema {}").format(sql.Identifier(SCHEMA)))
@@ -100,22 +100,8 @@ def prepare(
     }
 
 
-def _empty_staging(connection: Connection[Any]) -> None:
-    """Empty what a killed or failed load left on its way: the ledger does not reach it there."""
-    rows = connection.execute(
-        """
-        select pg_class.relname from pg_catalog.pg_class
-        where pg_class.relnamespace = to_regnamespace(%s) and pg_class.relkind = 'r'
-            and pg_class.relname not like %s and pg_relation_size(pg_class.oid) > 0
-        """,
-        [STAGING_SCHEMA, r"\_dlt%"],
-    )
-    for (table,) in rows.fetchall():
-        connection.execute(sql.SQL("truncate {}").format(sql.Identifier(STAGING_SCHEMA, table)))
-
-
 def _make_table(
-    connection: Connection[Any],
+    connection: Session,
     table: Table,
     source_types: Mapping[str, str],
     existing: Mapping[str, str] | None,
@@ -145,7 +131,7 @@ def _raw_type(column: Column, source_types: Mapping[str, str]) -> str:
     return "int8" if is_wider else column.type
 
 
-def _column_types(connection: Connection[Any]) -> dict[str, dict[str, str]]:
+def _column_types(connection: Session) -> dict[str, dict[str, str]]:
     rows = connection.execute(
         """
         select pg_class.relname, pg_attribute.attname, pg_type.typname
@@ -163,15 +149,15 @@ def _column_types(connection: Connection[Any]) -> dict[str, dict[str, str]]:
     return types
 
 
-def _is_empty(connection: Connection[Any], table: Table) -> bool:
+def _is_empty(connection: Session, table: Table) -> bool:
     query = sql.SQL("select not exists (select from {})").format(sql.Identifier(SCHEMA, table.name))
-    return connection.execute(query).fetchone() == (True,)
+    return bool(connection.execute(query).fetchone()[0])
 
 
-def make_indexes(connection: Connection[Any], tables: Iterable[Table]) -> None:
-    """Primary key and indexes, on tables that have rows and not yet all of them.
+def make_indexes(connection: Session, tables: Iterable[Table]) -> None:
+    """Primary key and indexes that tables lack; building once is faster than keeping up.
 
-    After the first load rather than before it: building once is faster than keeping up.
+    Two are built at a time, as many as a first load has sessions.
     """
     have = {
         row[0]
@@ -179,29 +165,62 @@ def make_indexes(connection: Connection[Any], tables: Iterable[Table]) -> None:
             "select indexname from pg_catalog.pg_indexes where schemaname = %s", [SCHEMA]
         )
     }
-    for table in tables:
+    missing = {
+        table: [column for column in table.indexes if f"{table.name}_{column}" not in have]
+        for table in tables
+    }
+    without_key = [table for table in missing if f"{table.name}_pkey" not in have]
+    statements = [
+        sql.SQL("create unique index {} on {} (id)").format(
+            sql.Identifier(f"{table.name}_pkey"), sql.Identifier(SCHEMA, table.name)
+        )
+        for table in without_key
+    ] + [
+        sql.SQL("create index {} on {} ({})").format(
+            sql.Identifier(f"{table.name}_{column}"),
+            sql.Identifier(SCHEMA, table.name),
+            sql.Identifier(column),
+        )
+        for table, columns in missing.items()
+        for column in columns
+    ]
+    if not statements:
+        return
+
+    def build(part: Sequence[sql.Composed]) -> None:
+        with connect_raw(connection.dsn) as session:
+            session.execute("set maintenance_work_mem = '128MB'")
+            for statement in part:
+                session.execute(statement)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(build, (statements[0::2], statements[1::2])))
+    for table in without_key:
         name = sql.Identifier(SCHEMA, table.name)
-        missing = [column for column in table.indexes if f"{table.name}_{column}" not in have]
-        has_key = f"{table.name}_pkey" in have
-        if (has_key and not missing) or _is_empty(connection, table):
-            continue
-        with connection.transaction():
-            if not has_key:
-                connection.execute(
-                    sql.SQL("alter table {} add constraint {} primary key (id)").format(
-                        name, sql.Identifier(f"{table.name}_pkey")
-                    )
-                )
-            for column in missing:
-                connection.execute(
-                    sql.SQL("create index {} on {} ({})").format(
-                        sql.Identifier(f"{table.name}_{column}"), name, sql.Identifier(column)
-                    )
-                )
+        connection.execute(
+            sql.SQL("alter table {} add constraint {} primary key using index {}").format(
+                name, *[sql.Identifier(f"{table.name}_pkey")] * 2
+            )
+        )
         connection.execute(sql.SQL("analyze {}").format(name))
 
 
-def delete_erased(connection: Connection[Any], tables: Sequence[Table]) -> dict[str, int]:
+def last_id(connection: Session, table: Table) -> int | None:
+    """The highest id that raw has had, tombstones included; None: no row."""
+    query = sql.SQL("select max(id) from {}").format(sql.Identifier(SCHEMA, table.name))
+    row = connection.execute(query).fetchone()
+    return None if row is None else row[0]
+
+
+def has_more_rows(connection: Session, table: Table, limit: int) -> bool:
+    """Whether raw holds more than `limit` rows of it."""
+    query = sql.SQL("select exists (select from {} offset %s)").format(
+        sql.Identifier(SCHEMA, table.name)
+    )
+    return bool(connection.execute(query, [limit]).fetchone()[0])
+
+
+def delete_erased(connection: Session, tables: Sequence[Table]) -> dict[str, int]:
     """Delete the rows of the erasure ledger that raw_chatwoot holds; how many, per table."""
     listed = {
         row[0] for row in connection.execute("select distinct source_table from app.erased_rows")
@@ -218,123 +237,167 @@ def delete_erased(connection: Connection[Any], tables: Sequence[Table]) -> dict[
     return deleted
 
 
-def erased_ids(connection: Connection[Any]) -> dict[str, pa.Array]:
-    """Ids that must never be loaded, per source table."""
+def erased_ids(connection: Session) -> dict[str, list[int]]:
+    """Ids that must never be loaded, per source table, sorted."""
     ids: dict[str, list[int]] = {}
-    for table, id_ in connection.execute("select source_table, source_id from app.erased_rows"):
+    query = "select source_table, source_id from app.erased_rows order by 1, 2"
+    for table, id_ in connection.execute(query):
         ids.setdefault(table, []).append(id_)
-    return {table: pa.array(listed, pa.int64()) for table, listed in ids.items()}
+    return ids
 
 
-def stream(connection: Any, query: sql.Composable) -> Iterator[pa.Table]:
-    """Rows of a query through ADBC, a few megabytes at a time, in the query's order."""
-    with connection.cursor() as cursor:
-        cursor.adbc_statement.set_options(
-            **{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)}
+@contextmanager
+def connect_raw(dsn: str) -> Iterator[Session]:
+    """A session of the owner for reading and changing raw_chatwoot, in autocommit.
+
+    What fails inside is said of the warehouse. Raises ExtractError when the log-in fails.
+    """
+    with connect("warehouse", dsn) as connection, speaking_of("warehouse", dsn):
+        connection.execute(
+            "set jit = off; set datestyle = 'ISO, YMD'; set extra_float_digits = 1;"
+            "set lock_timeout = '1min'; set client_min_messages = warning"
         )
-        cursor.execute(query.as_string())
-        for batch in cursor.fetch_record_batch():
-            yield pa.Table.from_batches([batch])
+        yield connection
 
 
-class RawRows:
-    """Reads rows of one raw table as the source's own query would give them.
+class Incoming:
+    """Rows of one table on their way into raw, kept in temporary tables of one transaction.
 
-    JSON is read as text, so that both sides compare and travel alike.
+    First `receive`, then what raw has lost by it (`find_gone`), then `drop_equal`;
+    `apply` leaves raw with exactly the source's rows of the ranges read.
     """
 
-    def __init__(self, connection: Any, raw: RawTable, dsn: str) -> None:
+    def __init__(self, connection: Session, held: RawTable) -> None:
+        self.table = held.table
+        self.rows_read = self.rows_inserted = self.rows_updated = self.rows_deleted = 0
         self._connection = connection
-        self._dsn = dsn
-        self._raw = raw
-        self._name = sql.Identifier(SCHEMA, raw.table.name)
+        self._held = held
+        self._incoming = sql.Identifier(f"incoming_{self.table.name}")
+        self._gone = sql.Identifier(f"gone_{self.table.name}")
+        self._columns = [sql.Identifier(column.name) for column in self.table.columns]
+        connection.execute(
+            sql.SQL(
+                "create temporary table {} (like {}) on commit drop;"
+                "create temporary table {} (id int8 primary key) on commit drop"
+            ).format(self._incoming, held.name, self._gone)
+        )
 
-    def by_id(self, ids: pa.Array) -> pa.Table | None:
-        """The rows of these ids that raw holds, tombstones included."""
-        expressions = [
-            read_expression(sql.Identifier(column.name), self._raw.types[column.name])
-            for column in self._raw.table.columns
-        ]
-        return self._fetch([*expressions, sql.Identifier(DELETED_AT)], ids)
+    @property
+    def rows_changed(self) -> int:
+        """Rows of raw that `apply` will change; right after `drop_equal`."""
+        return self.rows_inserted + self.rows_updated + self.rows_deleted
 
-    def tombstones(self, ids: pa.Array) -> pa.Table | None:
-        """What is left of the rows of these ids: keys, references, times, and `_deleted_at`."""
-        table = self._raw.table
-        expressions = [
-            read_expression(
-                sql.Identifier(column.name) if table.is_kept(column) else sql.SQL("null"),
-                self._raw.types[column.name],
-                column.name,
+    def receive(self, source: Session, query: sql.Composable) -> None:
+        """Read rows of the source into the transaction; a row may come once."""
+        target = sql.SQL("{} ({})").format(self._incoming, sql.SQL(", ").join(self._columns))
+        self.rows_read += pipe(source, query, self._connection, target)
+
+    def find_gone(self, after: Sequence[int], up_to: Sequence[int]) -> None:
+        """Note as gone what raw holds in the ranges (after, up_to] and did not come."""
+        query = sql.SQL(
+            """
+            insert into {gone}
+            select raw.id
+            from unnest(%s::int8[], %s::int8[]) as wanted (after, up_to)
+            inner join {raw} as raw on raw.id > wanted.after and raw.id <= wanted.up_to
+            where raw._deleted_at is null
+                and not exists (select from {incoming} as incoming where incoming.id = raw.id)
+            on conflict do nothing
+            """
+        ).format(gone=self._gone, raw=self._held.name, incoming=self._incoming)
+        parameters = [list(after), list(up_to)]
+        self.rows_deleted += self._connection.execute(query, parameters).rowcount
+
+    def ids_below(self, parent: "Incoming", column: str, limit: int) -> list[int]:
+        """Ids of raw's rows whose parent is gone, and of which nothing is known yet; sorted."""
+        query = sql.SQL(
+            """
+            select raw.id from {raw} as raw
+            where raw._deleted_at is null and raw.{column} in (select id from {parent_gone})
+                and not exists (select from {gone} as gone where gone.id = raw.id)
+                and not exists (select from {incoming} as incoming where incoming.id = raw.id)
+            order by raw.id limit %s
+            """
+        ).format(
+            raw=self._held.name,
+            column=sql.Identifier(column),
+            parent_gone=parent._gone,
+            gone=self._gone,
+            incoming=self._incoming,
+        )
+        return [row[0] for row in self._connection.execute(query, [limit])]
+
+    def drop_equal(self) -> None:
+        """Forget what raw holds already, and count what is left: new, changed, gone."""
+        mine, theirs = (
+            sql.SQL("({})").format(
+                sql.SQL(", ").join(
+                    text_form(sql.Identifier(side, column.name), self._held.types[column.name])
+                    for column in self.table.columns
+                )
             )
-            for column in table.columns
-        ]
-        return self._fetch([*expressions, sql.SQL("now() as _deleted_at")], ids)
-
-    def alive_ids(self, after: int | None, up_to: int | None) -> pa.Array:
-        """Ids in (after, up_to] that raw holds and that are no tombstones; None: no bound."""
-        conditions: list[sql.Composable] = [sql.SQL("_deleted_at is null")]
-        if after is not None:
-            conditions.append(sql.SQL("id > {}").format(after))
-        if up_to is not None:
-            conditions.append(sql.SQL("id <= {}").format(up_to))
-        query = sql.SQL("select id from {} where {}").format(
-            self._name, sql.SQL(" and ").join(conditions)
+            for side in ("incoming", "raw")
         )
-        found = self._all(query)
-        types = {"int4": pa.int32(), "int8": pa.int64()}
-        nothing = pa.array([], types[self._raw.types["id"]])
-        return nothing if found is None else found["id"].combine_chunks()
-
-    def _fetch(self, expressions: Sequence[sql.Composable], ids: pa.Array) -> pa.Table | None:
-        if not len(ids):
-            return None
-        listed = "{" + ",".join(str(int(id_)) for id_ in ids.to_pylist()) + "}"
-        query = sql.SQL("select {} from {} where id = any({}::int8[])").format(
-            sql.SQL(", ").join(expressions), self._name, sql.Literal(listed)
+        self._connection.execute(
+            sql.SQL(
+                "delete from {} as incoming using {} as raw where incoming.id = raw.id"
+                " and raw._deleted_at is null and {} is not distinct from {}"
+            ).format(self._incoming, self._held.name, mine, theirs)
         )
-        return self._all(query)
+        row = self._connection.execute(
+            sql.SQL(
+                "select count(*) - count(raw.id), count(raw.id)"
+                " from {} as incoming left join {} as raw on incoming.id = raw.id"
+            ).format(self._incoming, self._held.name)
+        ).fetchone()
+        assert row is not None  # noqa: S101 - an aggregate returns its row
+        self.rows_inserted, self.rows_updated = row
 
-    def _all(self, query: sql.Composable) -> pa.Table | None:
-        # Inside the reading of the source, whose errors name the source.
-        with speaking_of("warehouse", self._dsn):
-            found = list(stream(self._connection, query))
-        return pa.concat_tables(found) if found else None
+    def apply(self, load_id: str) -> None:
+        """Merge into raw: tombstones for what is gone, then new and changed rows."""
+        if self.rows_deleted:
+            lost = [
+                sql.SQL("{} = null").format(sql.Identifier(column.name))
+                for column in self.table.columns
+                if not self.table.is_kept(column)
+            ]
+            self._connection.execute(
+                sql.SQL("update {} as raw set {} from {} as gone where raw.id = gone.id").format(
+                    self._held.name,
+                    sql.SQL(", ").join([*lost, sql.SQL("_deleted_at = now(), _dlt_load_id = %s")]),
+                    self._gone,
+                ),
+                [load_id],
+            )
+        if not (self.rows_inserted or self.rows_updated):
+            return
+        self._connection.execute(
+            sql.SQL(
+                "insert into {table} ({columns}, _dlt_load_id) select {columns}, %s from {incoming}"
+                " on conflict (id) do update set {changes}, _deleted_at = null,"
+                " _dlt_load_id = excluded._dlt_load_id"
+            ).format(
+                table=self._held.name,
+                columns=sql.SQL(", ").join(self._columns),
+                incoming=self._incoming,
+                changes=sql.SQL(", ").join(
+                    sql.SQL("{0} = excluded.{0}").format(name)
+                    for column, name in zip(self.table.columns, self._columns, strict=True)
+                    if column.name != "id"
+                ),
+            ),
+            [load_id],
+        )
 
 
-def read_expression(value: sql.Composable, type_: str, name: str | None = None) -> sql.Composed:
-    """`value` as `type_` of raw under the column's name: JSON as its text, infinite times as NULL.
-
-    Neither side's ADBC can carry infinity in a timestamp.
-    """
-    cast = sql.SQL("{}::{}").format(value, sql.SQL(type_))
-    if type_ in ("json", "jsonb"):
-        cast = sql.SQL("{}::text").format(cast)
-    if type_ == "timestamp":
-        cast = sql.SQL("nullif(nullif({}, 'infinity'), '-infinity')").format(cast)
-    label = sql.Identifier(name) if name else value
-    return sql.SQL("{} as {}").format(cast, label)
+def append(source: Session, query: sql.Composable, connection: Session, held: RawTable) -> int:
+    """Read rows that raw has never had straight into it, `_dlt_load_id` last; how many."""
+    names = [*(column.name for column in held.table.columns), LOAD_ID]
+    columns = sql.SQL(", ").join(map(sql.Identifier, names))
+    return pipe(source, query, connection, sql.SQL("{} ({})").format(held.name, columns))
 
 
-def split_changed(rows: pa.Table, held: pa.Table | None) -> tuple[pa.Table, pa.Table]:
-    """Rows that raw does not have, and rows that it has otherwise; equal rows are in neither."""
-    if held is None:
-        return rows, rows.slice(0, 0)
-    position = pc.index_in(rows["id"], value_set=held["id"].combine_chunks())
-    is_new = pc.is_null(position)
-    known = rows.filter(pc.invert(is_new))
-    before = held.take(position.drop_null())
-    same = None
-    for name in known.column_names:
-        equal = _equal(known[name], before[name])
-        same = equal if same is None else pc.and_(same, equal)
-    return rows.filter(is_new), known.filter(pc.invert(same))
-
-
-def _equal(left: pa.ChunkedArray, right: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Equality in which NULL equals NULL and NaN equals NaN."""
-    equal = pc.fill_null(pc.equal(left, right), False)
-    equal = pc.or_(equal, pc.and_(pc.is_null(left), pc.is_null(right)))
-    if pa.types.is_floating(left.type):
-        both = pc.and_(pc.is_nan(left), pc.is_nan(right))
-        equal = pc.or_(equal, pc.fill_null(both, False))
-    return equal
+def text_form(value: sql.Composable, type_: str) -> sql.Composable:
+    """What to compare: of some types PostgreSQL holds values for equal that are written apart."""
+    is_written_apart = type_ in ("json", "jsonb", "float8")
+    return sql.SQL("{}::text").format(value) if is_written_apart else value

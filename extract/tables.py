@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-# whole: read from end to end in every run. For small tables, and for those without `updated_at`.
-# changes: rows that are new by id or recent by `updated_at`.
-Read = Literal["whole", "changes"]
+# whole: a tick compares every row by hash, range by range. For small tables, for those whose rows
+# change or go without a trace in any index, and for those without `updated_at`.
+# recent: a tick reads again what is new by id or was created lately; the rest is for reconcile.
+Read = Literal["whole", "recent"]
 
 # Types that a Chatwoot of another age may have in a column's place: cast to ours, losing nothing.
 KIN = (
@@ -51,6 +52,10 @@ class Table:
     columns: tuple[Column, ...]
     left_out: frozenset[str] = frozenset()
     indexes: tuple[str, ...] = ()
+    # A Chatwoot has an index on created_at alone for it.
+    has_created_at_index: bool = False
+    # Rows go with the row of this table that this column names: (table, column).
+    parent: tuple[str, str] | None = None
     is_optional: bool = False
     # A tombstone keeps every column: nothing in it is anybody's words.
     tombstone_keeps_all: bool = False
@@ -210,7 +215,7 @@ TABLES: tuple[Table, ...] = (
     ),
     Table(
         "contacts",
-        "changes",
+        "whole",
         _columns("""
             id! int4
             name! varchar
@@ -234,7 +239,7 @@ TABLES: tuple[Table, ...] = (
     ),
     Table(
         "contact_inboxes",
-        "changes",
+        "whole",
         _columns("""
             id! int8
             contact_id! int8
@@ -247,7 +252,7 @@ TABLES: tuple[Table, ...] = (
     ),
     Table(
         "conversations",
-        "changes",
+        "whole",
         _columns("""
             id! int4
             account_id! int4
@@ -278,7 +283,7 @@ TABLES: tuple[Table, ...] = (
     ),
     Table(
         "conversation_participants",
-        "changes",
+        "whole",
         _columns("""
             id! int8
             account_id! int8
@@ -292,7 +297,7 @@ TABLES: tuple[Table, ...] = (
     ),
     Table(
         "messages",
-        "changes",
+        "recent",
         _columns("""
             id! int4
             content! text
@@ -313,10 +318,12 @@ TABLES: tuple[Table, ...] = (
         """),
         left_out=_names("external_source_ids processed_message_content sentiment"),
         indexes=("conversation_id",),
+        has_created_at_index=True,
+        parent=("conversations", "conversation_id"),
     ),
     Table(
         "attachments",
-        "changes",
+        "recent",
         _columns("""
             id! int4
             file_type int4
@@ -328,6 +335,7 @@ TABLES: tuple[Table, ...] = (
         """),
         left_out=_names("external_url coordinates_lat coordinates_long fallback_title meta"),
         indexes=("message_id",),
+        parent=("messages", "message_id"),
     ),
     Table(
         "labels",
@@ -367,7 +375,7 @@ TABLES: tuple[Table, ...] = (
     ),
     Table(
         "csat_survey_responses",
-        "changes",
+        "whole",
         _columns("""
             id! int8
             account_id! int8
@@ -387,7 +395,7 @@ TABLES: tuple[Table, ...] = (
     ),
     Table(
         "reporting_events",
-        "changes",
+        "recent",
         _columns("""
             id! int8
             name! varchar
@@ -403,6 +411,8 @@ TABLES: tuple[Table, ...] = (
             event_end_time! timestamp
         """),
         indexes=("conversation_id",),
+        has_created_at_index=True,
+        parent=("conversations", "conversation_id"),
         tombstone_keeps_all=True,
     ),
     Table(
