@@ -165,8 +165,8 @@ def _explain(chain: list[BaseException]) -> str:
             text = found["text"] if found else (str(inner).splitlines() or [""])[0]
             shown = text if state[:2] in SPEAKABLE else "the server refused it"
             return f"{shown} (PostgreSQL error {state})"
-        # By name: psycopg2 is dlt's, and not imported where dlt was not asked.
-        if type(inner).__name__ == "OperationalError":
+        # By name, for psycopg2 is dlt's: what has no SQLSTATE is libpq's own.
+        if type(inner).__name__ in ("OperationalError", "DatabaseError"):
             return "the connection was lost"
     return f"{type(chain[-1]).__name__} (the log has the place)"
 

@@ -34,7 +34,14 @@ from extract.databases import (
     is_interrupt,
 )
 from extract.destination import FILE_FORMAT, Loading, ReferenceDestination
-from extract.source import changed_types, connect_source, inspect_source, snapshot
+from extract.source import (
+    changed_types,
+    choose_source,
+    connect_source,
+    inspect_source,
+    read_moment,
+    snapshot,
+)
 from extract.tables import TABLES
 
 log = logging.getLogger(__name__)
@@ -170,6 +177,7 @@ def run_extract(
     home: Path,
     *,
     full: bool = False,
+    replica_dsn: str | None = None,
     recent: timedelta = RECENT,
     pause: float = 0.0,
     progress: Progress | None = None,
@@ -178,7 +186,8 @@ def run_extract(
 
     A tick compares small tables, contacts and conversations row by row, and reads of messages,
     attachments and reporting events what is new or not older than `recent`. The reconcile pass
-    compares all rows of those too. What is gone from the source becomes a tombstone. `pause` is
+    compares all rows of those too. What is gone from the source becomes a tombstone. A replica is
+    read instead of the source when it answers and is not behind the last run. `pause` is
     the seconds to leave the source alone between two ranges of a bulk. `progress` is told the
     phase, the table, rows done and rows in all, or None. Raises ExtractError; the run is then
     recorded as failed, and the next one goes on.
@@ -196,6 +205,11 @@ def run_extract(
             tables={table.name: TableRun(table.name) for table in TABLES},
         )
         try:
+            run.source_dsn, reason = choose_source(
+                source_dsn, replica_dsn, _last_moment(connection)
+            )
+            if reason:
+                run.drift.append(reason)
             return _extract(run, full)
         except BaseException as error:
             failure = as_extract_error(error, "warehouse", warehouse_dsn)
@@ -245,9 +259,27 @@ def _begin(connection: Session, pass_: str) -> int:
     return int(row[0])
 
 
+def _last_moment(connection: Session) -> datetime | None:
+    """As of when raw is, in UTC."""
+    row = connection.execute(
+        "select max(finished_at - lag_seconds * interval '1 s') at time zone 'utc' "
+        "from app.sync_runs where status = 'succeeded'"
+    ).fetchone()
+    moment: datetime | None = row[0]
+    return moment
+
+
+def _last_drift(connection: Session) -> list[str]:
+    row = connection.execute(
+        "select drift from app.sync_runs where status = 'succeeded' order by id desc limit 1"
+    ).fetchone()
+    return [] if row is None else list(row[0])
+
+
 def _extract(run: Run, full: bool) -> list[TableRun]:
     with connect_source(run.source_dsn) as source:
-        sources, run.drift = inspect_source(source, run.source_dsn)
+        sources, drift = inspect_source(source, run.source_dsn)
+    run.drift += drift
     types = {source.table.name: source.types for source in sources}
     with run.connection.transaction():
         run.note_change(raw.widen(run.connection, types, TABLES))
@@ -266,10 +298,12 @@ def _extract(run: Run, full: bool) -> list[TableRun]:
         run.state = pipeline.read_state()
         run.known_types = dict(run.state.types)
         run.drift += changed_types(sources, run.known_types)
+        known = _last_drift(run.connection)
         for line in run.drift:
-            log.warning("%s", line)
-        _bulk(run, pipeline, pairs, full)
-        raw.make_indexes(run.connection, TABLES)
+            log.log(logging.INFO if line in known else logging.WARNING, "%s", line)
+        in_bulk = _bulk(run, pipeline, pairs, full)
+        # What finds rows by another column can wait for the next run, as a first load can not.
+        raw.make_indexes(run.connection, TABLES, keys_only=in_bulk)
         _tick(run, pipeline, pairs)
     return _finish(run)
 
@@ -384,17 +418,19 @@ def _hints(held: raw.RawTable) -> list[TColumnSchema]:
     ]
 
 
-def _bulk(run: Run, pipeline: _Pipeline, pairs: Mapping[str, Pair], full: bool) -> None:
-    """Bring over in ranges what is too much for one transaction, and what reconcile compares."""
+def _bulk(run: Run, pipeline: _Pipeline, pairs: Mapping[str, Pair], full: bool) -> list[str]:
+    """Bring over in ranges what is too much for one transaction, and what reconcile compares.
+
+    Returns the tables it went through.
+    """
     with ExitStack() as stack:
         source = stack.enter_context(connect_source(run.source_dsn))
         last = {name: raw.last_id(run.connection, pair.table) for name, pair in pairs.items()}
         wanted = _wanted_in_bulk(run, source, pairs, last, full)
         if not wanted:
-            return
+            return []
         comparison = Comparison(source, run.connection)
-        with snapshot(source) as moment:
-            pass
+        moment = read_moment(source)
         differences: list[Difference] = []
         for name in wanted:
             table_run = run.tables[name]
@@ -422,6 +458,7 @@ def _bulk(run: Run, pipeline: _Pipeline, pairs: Mapping[str, Pair], full: bool) 
                 for difference in differences
             ]
             pipeline.load(references, {name: pair.raw for name, pair in pairs.items()}, loading)
+    return wanted
 
 
 def _wanted_in_bulk(
@@ -568,6 +605,7 @@ class _Tick:
         self._run = run
         self._warehouse = warehouse
         self._incoming: dict[str, raw.Incoming] = {}
+        self._failure: ExtractError | None = None
         self._lock = threading.Lock()
 
     @property
@@ -634,7 +672,13 @@ class _Tick:
     def load(self, reference: dict[str, Any], load_id: str) -> None:
         """Merge one table; to be seen when all of them are."""
         with self._lock, self._run.tables[reference["table"]].timed():
-            self._incoming[reference["table"]].apply(load_id)
+            if self._failure:  # the transaction is void: say why, not that it is
+                raise self._failure
+            try:
+                self._incoming[reference["table"]].apply(load_id)
+            except ExtractError as error:
+                self._failure = error
+                raise
 
     def complete(self) -> None:
         """All tables of the moment at once."""

@@ -1,9 +1,9 @@
 """The warehouse's side: tables of raw_chatwoot, what they hold, the erasure ledger."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -154,10 +154,13 @@ def _is_empty(connection: Session, table: Table) -> bool:
     return bool(connection.execute(query).fetchone()[0])
 
 
-def make_indexes(connection: Session, tables: Iterable[Table]) -> None:
-    """Primary key and indexes that tables lack; building once is faster than keeping up.
+def make_indexes(
+    connection: Session, tables: Iterable[Table], *, keys_only: Container[str] = ()
+) -> None:
+    """Primary keys and indexes that tables lack; building once is faster than keeping up.
 
-    Two are built at a time, as many as a first load has sessions.
+    Two tables at a time, as many as a first load has sessions. `keys_only` names tables whose
+    other indexes can wait for the next run.
     """
     have = {
         row[0]
@@ -165,44 +168,45 @@ def make_indexes(connection: Session, tables: Iterable[Table]) -> None:
             "select indexname from pg_catalog.pg_indexes where schemaname = %s", [SCHEMA]
         )
     }
-    missing = {
-        table: [column for column in table.indexes if f"{table.name}_{column}" not in have]
+    due = {
+        table: _index_statements(table, have, with_others=table.name not in keys_only)
         for table in tables
     }
-    without_key = [table for table in missing if f"{table.name}_pkey" not in have]
-    statements = [
-        sql.SQL("create unique index {} on {} (id)").format(
-            sql.Identifier(f"{table.name}_pkey"), sql.Identifier(SCHEMA, table.name)
-        )
-        for table in without_key
-    ] + [
-        sql.SQL("create index {} on {} ({})").format(
-            sql.Identifier(f"{table.name}_{column}"),
-            sql.Identifier(SCHEMA, table.name),
-            sql.Identifier(column),
-        )
-        for table, columns in missing.items()
-        for column in columns
-    ]
-    if not statements:
+    waiting = [statements for statements in due.values() if statements]
+    if not waiting:
         return
 
-    def build(part: Sequence[sql.Composed]) -> None:
-        with connect_raw(connection.dsn) as session:
+    def build() -> None:
+        with connect_raw(connection.dsn) as session, suppress(IndexError):
             session.execute("set maintenance_work_mem = '128MB'")
-            for statement in part:
-                session.execute(statement)
+            while True:
+                for statement in waiting.pop():
+                    session.execute(statement)
 
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(build, (statements[0::2], statements[1::2])))
-    for table in without_key:
-        name = sql.Identifier(SCHEMA, table.name)
-        connection.execute(
-            sql.SQL("alter table {} add constraint {} primary key using index {}").format(
-                name, *[sql.Identifier(f"{table.name}_pkey")] * 2
-            )
+        for built in [pool.submit(build) for _ in range(2)]:
+            built.result()
+
+
+def _index_statements(
+    table: Table, have: Container[str], *, with_others: bool
+) -> list[sql.Composed]:
+    name = sql.Identifier(SCHEMA, table.name)
+    statements = []
+    if f"{table.name}_pkey" not in have:
+        key = sql.Identifier(f"{table.name}_pkey")
+        statements += [
+            sql.SQL("alter table {} add constraint {} primary key (id)").format(name, key),
+            sql.SQL("analyze {}").format(name),
+        ]
+    statements += [
+        sql.SQL("create index {} on {} ({})").format(
+            sql.Identifier(f"{table.name}_{column}"), name, sql.Identifier(column)
         )
-        connection.execute(sql.SQL("analyze {}").format(name))
+        for column in table.indexes
+        if with_others and f"{table.name}_{column}" not in have
+    ]
+    return statements
 
 
 def last_id(connection: Session, table: Table) -> int | None:

@@ -56,25 +56,51 @@ def connect_source(dsn: str) -> Iterator[Session]:
         yield connection
 
 
-@contextmanager
-def snapshot(connection: Session) -> Iterator[datetime]:
-    """One moment of the source for everything read inside, and that moment in UTC.
+# Of a replica: the moment up to which it has replayed, or now if it waits for more.
+MOMENT = """
+select case
+    when not pg_is_in_recovery() then now()
+    when exists (select from pg_stat_wal_receiver)
+        and pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() then now()
+    else coalesce(pg_last_xact_replay_timestamp(), '-infinity')
+end at time zone 'utc'
+"""
 
-    Of a replica it is the moment up to which it has replayed.
-    """
-    connection.isolation_level = IsolationLevel.REPEATABLE_READ
-    connection.read_only = True
+
+@contextmanager
+def snapshot(session: Session) -> Iterator[datetime]:
+    """One moment of the source for everything read inside, and that moment in UTC."""
+    session.isolation_level = IsolationLevel.REPEATABLE_READ
+    session.read_only = True
     try:
-        with connection.transaction():
-            row = connection.execute(
-                "select coalesce("
-                "case when pg_is_in_recovery() then pg_last_xact_replay_timestamp() end, now()"
-                ") at time zone 'utc'"
-            ).fetchone()
-            assert row is not None  # noqa: S101 - a row without a table
-            yield row[0]
+        with session.transaction():
+            yield read_moment(session)
     finally:
-        connection.isolation_level = connection.read_only = None
+        session.isolation_level = session.read_only = None
+
+
+def read_moment(session: Session) -> datetime:
+    """As of when this server's data is, in UTC."""
+    moment: datetime = session.execute(MOMENT).fetchone()[0]
+    return moment
+
+
+def choose_source(dsn: str, replica_dsn: str | None, since: datetime | None) -> tuple[str, str]:
+    """The replica, if it answers and is not behind what raw has already; and why not, else.
+
+    `since`: the moment of the last run. A replica that is behind it would take rows back.
+    """
+    if replica_dsn is None:
+        return dsn, ""
+    try:
+        with connect_source(replica_dsn) as session:
+            moment = read_moment(session)
+    except ExtractError as error:
+        return dsn, f"replica not used: {error}"
+    if since is not None and moment < since:
+        behind = f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment > datetime.min else "an unknown time"
+        return dsn, f"replica not used: it is as of {behind}, the last run was later"
+    return replica_dsn, ""
 
 
 def inspect_source(connection: Session, dsn: str) -> tuple[list[SourceTable], list[str]]:

@@ -1,5 +1,6 @@
 """`mirante`: the command line. The one place that imports every package."""
 
+import json
 import logging
 import os
 import shlex
@@ -8,18 +9,24 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, NoReturn
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import psycopg
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from warehouse import tenants as tenancy
 from warehouse import users as people
 from warehouse.db import Warehouse, explain_refusal, fetch_all, open_warehouse, source_dsn
 from warehouse.errors import MiranteError, UsageError
+from warehouse.progress import ProgressDisplay
 from warehouse.settings import Settings, is_interactive, load_settings
+
+if TYPE_CHECKING:
+    from warehouse.status import Status
 
 INTERRUPTED = 130
 
@@ -140,7 +147,7 @@ def demo(
 
 @app.command()
 def extract(
-    full: Annotated[bool, typer.Option("--full", help="Read every row again.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Compare every row: reconcile.")] = False,
 ) -> None:
     """Load what changed in Chatwoot into raw_chatwoot.
 
@@ -150,26 +157,111 @@ def extract(
         _extract(settings, warehouse, full=full)
 
 
+@app.command()
+def reconcile() -> None:
+    """Compare every row of Chatwoot with raw_chatwoot, and bring over what differs.
+
+    For the night: it finds what a tick cannot see, old messages that changed or were deleted.
+    Ranges of rows are compared by hash; only those that differ are read.
+
+    Example: 0 3 * * * mirante reconcile && mirante build
+    """
+    with _migrated() as (settings, warehouse):
+        _extract(settings, warehouse, full=True)
+
+
 def _extract(settings: Settings, warehouse: Warehouse, *, full: bool = False) -> None:
     from extract.pipeline import run_extract
 
     source = source_dsn(settings, warehouse)
-    with _timed("extract"), err.status("reading Chatwoot …") as status:
+    replica = settings.chatwoot_replica_dsn
+    with _timed("reconcile" if full else "extract"), ProgressDisplay(err) as progress:
         runs = run_extract(
             source,
             warehouse.dsn("owner"),
             settings.home,
             full=full,
-            progress=lambda run: status.update(f"{run.table}: {run.rows_read:,} rows read"),
+            replica_dsn=replica.get_secret_value() if replica else None,
+            recent=timedelta(hours=settings.recent_hours),
+            pause=settings.source_pause_seconds,
+            progress=progress,
         )
-    table = Table("table", "read", "inserted", "updated", "deleted", "seconds", box=None)
+    table = Table(
+        "table", "compared", "read", "inserted", "updated", "deleted", "seconds", box=None
+    )
     for run in runs:
-        if run.rows_inserted or run.rows_updated or run.rows_deleted or full:
+        if run.rows_changed or full:
             table.add_row(
-                run.table, f"{run.rows_read:,}", f"{run.rows_inserted:,}",
-                f"{run.rows_updated:,}", f"{run.rows_deleted:,}", f"{run.seconds:.1f}",
+                run.table, f"{run.rows_compared:,}", f"{run.rows_read:,}",
+                f"{run.rows_inserted:,}", f"{run.rows_updated:,}", f"{run.rows_deleted:,}",
+                f"{run.seconds:.1f}",
             )  # fmt: skip
     out.print(table if table.row_count else "nothing new in Chatwoot")
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """Show the last runs, and how old and how many every tenant's numbers are.
+
+    Example: mirante status --json | jq '.tenants[] | {slug, lag_seconds}'
+    """
+    from warehouse.status import read_status
+
+    with _migrated() as (_, warehouse):
+        found = read_status(warehouse.dsn("owner"))
+    if as_json:
+        out.print_json(json.dumps(found.as_json(), default=lambda at: at.isoformat()))
+        return
+    if not found.runs:
+        out.print("no extraction yet: `mirante extract`")
+    else:
+        _print_status(found)
+    tenants = Table("tenant", "status", "as of", "age", "conversations", "messages", box=None)
+    for tenant in found.tenants:
+        tenants.add_row(
+            tenant.slug, tenant.status, _local_time(tenant.last_success_at),
+            _age(tenant.lag_seconds), f"{tenant.conversations:,}", f"{tenant.messages:,}",
+        )  # fmt: skip
+    out.print(tenants if found.tenants else "no tenants yet: `mirante tenant add --help`")
+
+
+def _print_status(found: "Status") -> None:
+    runs = Table("run", "pass", "status", "started", "seconds", "read", "changed", "lag", "error",
+                 box=None)  # fmt: skip
+    for run in found.runs:
+        runs.add_row(
+            str(run.id), run.pass_, run.status, _local_time(run.started_at), f"{run.seconds:.1f}",
+            f"{run.rows_read:,}", f"{run.rows_changed:,}", _age(run.lag_seconds),
+            escape(run.error or ""),
+        )  # fmt: skip
+    out.print(runs)
+    for line in found.runs[0].drift:
+        err.print(f"warning: {line}", markup=False)
+    out.print()
+    tables = Table("table (shared by all tenants)", "as of (UTC)", "compared", "read", "inserted",
+                   "updated", "deleted", "seconds", box=None)  # fmt: skip
+    for table in found.tables:
+        tables.add_row(
+            table.source_table, (table.watermark or "")[:19].replace("T", " "),
+            f"{table.rows_compared:,}", f"{table.rows_read:,}", f"{table.rows_inserted:,}",
+            f"{table.rows_updated:,}", f"{table.rows_deleted:,}", f"{table.seconds:.2f}",
+        )  # fmt: skip
+    out.print(tables)
+    out.print()
+
+
+def _local_time(moment: datetime | None) -> str:
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}" if moment else "never"
+
+
+def _age(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
 @app.command()
@@ -228,7 +320,7 @@ def _enrich(warehouse: Warehouse, tenant: str | None = None) -> int:
 
 @app.command()
 def run(
-    full: Annotated[bool, typer.Option("--full", help="Read every row again.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Compare every row: reconcile.")] = False,
 ) -> None:
     """Extract, build, enrich, build what follows. Nothing new costs seconds."""
     from warehouse.build import AFTER_ENRICHMENT

@@ -26,6 +26,19 @@ class Settings(BaseSettings):
     chatwoot_dsn: SecretStr | None = Field(
         None, description="Read-only log-in on Chatwoot's PostgreSQL. Absent: the demo's sample."
     )
+    chatwoot_replica_dsn: SecretStr | None = Field(
+        None,
+        description="A hot standby of it: read instead whenever it answers and is not behind.",
+    )
+    recent_hours: int = Field(
+        48,
+        ge=1,
+        le=2160,
+        description="How far back a tick reads messages again; older ones are for reconcile.",
+    )
+    source_pause_seconds: float = Field(
+        0.0, ge=0, le=60, description="Rest for Chatwoot's server between two ranges of a bulk."
+    )
     warehouse_dsn: SecretStr | None = Field(
         None,
         description="Administration of the warehouse: a superuser, or a role with CREATEROLE and "
@@ -46,7 +59,7 @@ class Settings(BaseSettings):
     brand_name: str = Field("GeniAI Analytics", min_length=1, description="Name in the pages.")
     dbt_threads: int = Field(2, ge=1, le=16, description="Models built at once.")
 
-    @field_validator("chatwoot_dsn", "warehouse_dsn")
+    @field_validator("chatwoot_dsn", "chatwoot_replica_dsn", "warehouse_dsn")
     @classmethod
     def _is_postgres_uri(cls, dsn: SecretStr | None) -> SecretStr | None:
         if dsn and not dsn.get_secret_value().startswith(("postgresql://", "postgres://")):
