@@ -1,7 +1,6 @@
 """Extraction against a small Chatwoot of its own: what arrives, what is missed, what heals."""
 
 import dataclasses
-import json
 import logging
 import os
 import random
@@ -9,85 +8,38 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from itertools import count
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import dlt
 import psycopg
 import pytest
-from psycopg import Connection, conninfo, sql
+from psycopg import conninfo
 
 from extract import comparison, pipeline, source
 from extract.databases import ExtractError, as_extract_error
 from extract.pipeline import TableRun, run_extract
 from extract.tables import FORBIDDEN_COLUMNS, FORBIDDEN_TABLES, TABLES, grant_statements
+from tests.chatwoot import (
+    READER,
+    READER_PASSWORD,
+    SIZES,
+    Databases,
+    assert_equal_to_source,
+    changes,
+    contents,
+    make_cloner,
+    make_small,
+    rows_of,
+)
 from warehouse.db import Warehouse
-from warehouse.migrate import migrate
-
-READER = "extract_reader"
-READER_PASSWORD = "leitor/secreto@1"
-FIRST_UPDATE = datetime(2024, 3, 1)
-SIZES = {"messages": 240, "conversations": 60, "contacts": 60, "taggings": 60}
-# Every kind of value a type can bring, NULL last.
-SAMPLES: dict[str, list[Any]] = {
-    "int4": [1, 2, -1, 2147483647, None],
-    "int8": [1, 2, 9007199254740993, None],
-    "bool": [True, False, None],
-    "float8": [0.1, "NaN", "Infinity", -1.5e300, None],
-    "varchar": ["Ana", "", "a\\b\tc\nd 'e' \"f\"", "😀 <b>é</b>", "NULL", None],
-    "text": ["oi", "", "😀\r\n\\N", None],
-    "timestamp": [
-        "infinity",
-        "1969-12-31 23:59:59.999999",
-        "2024-03-01 10:00:00.123456",
-        "2024-03-01 10:00:00",
-        None,
-    ],
-    "json": ["{}", '{"a":  1, "a": 2}', json.dumps('{"deleted": true}'), '"\\u0000"', None],
-    "jsonb": ["{}", '{"z": 1, "a": [1.10, null, "é"]}', '"texto"', None],
-    "uuid": ["00000000-0000-4000-8000-000000000000", None],
-}
-
-
-@dataclass
-class Databases:
-    """A Chatwoot and a warehouse of one test's own."""
-
-    admin_dsn: str
-    reader_dsn: str
-    warehouse_dsn: str
-    home: Path
-
-    def run(self, **options: Any) -> dict[str, TableRun]:
-        runs = run_extract(self.reader_dsn, self.warehouse_dsn, self.home, **options)
-        return {run.table: run for run in runs}
-
-    def source(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        return _rows(self.admin_dsn, query, parameters)
-
-    def raw(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        return _rows(self.warehouse_dsn, query, parameters)
-
-
-def _rows(dsn: str, query: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        cursor = connection.execute(query, parameters or None)
-        return cursor.fetchall() if cursor.description else []
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _small_pages() -> Iterator[None]:
-    """Ranges, batches and overlaps small enough to matter in small tables."""
+def _small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(comparison, "RANGE_ROWS", 4)
-        patch.setattr(comparison, "BATCH_ROWS", 50)
-        patch.setattr(comparison, "FETCH_ROWS", 40)
-        patch.setattr(pipeline, "BULK_ROWS", 100)
-        patch.setattr(pipeline, "ID_OVERLAP", 5)
-        patch.setattr("extract.databases.PIPE_BYTES", 2000)
+        make_small(patch)
         yield
 
 
@@ -96,70 +48,7 @@ def clone(
     warehouse: Warehouse, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Databases]:
     """Makes a pair of databases from templates: a filled Chatwoot and an empty warehouse."""
-    numbers = count(1)
-
-    def make(chatwoot: str = "extract_cw", target: str | None = "extract_wh") -> Databases:
-        number = next(numbers)
-        with psycopg.connect(warehouse.admin_dsn, autocommit=True) as connection:
-            connection.execute(f"create database extract_cw_{number} template {chatwoot}")
-            if target:
-                connection.execute(f"create database extract_wh_{number} template {target}")
-                connection.execute(f"grant create on database extract_wh_{number} to mirante_owner")
-        admin = warehouse.dsn("admin", f"extract_cw_{number}")
-        return Databases(
-            admin_dsn=admin,
-            reader_dsn=conninfo.make_conninfo(admin, user=READER, password=READER_PASSWORD),
-            warehouse_dsn=warehouse.dsn("owner", f"extract_wh_{number}") if target else "",
-            home=tmp_path_factory.mktemp("home"),
-        )
-
-    with psycopg.connect(warehouse.admin_dsn, autocommit=True) as connection:
-        connection.execute("create database extract_cw")
-        connection.execute("create database extract_wh")
-        connection.execute(f"create role {READER} login password '{READER_PASSWORD}'")
-    migrate(dataclasses.replace(warehouse, admin_dsn=warehouse.dsn("admin", "extract_wh")))
-    with psycopg.connect(warehouse.dsn("admin", "extract_cw")) as connection:
-        _fill_chatwoot(connection)
-        for statement in grant_statements(READER):
-            connection.execute(statement)
-    return make
-
-
-def _fill_chatwoot(connection: Connection) -> None:
-    """Chatwoot's real tables without their unique indexes, and rows of every kind of value."""
-    ddl = (Path(source.__file__).parents[1] / "warehouse" / "sample" / "chatwoot.sql").read_text()
-    connection.execute(ddl.split("\n-- Indexes")[0])
-    connection.execute("set session_replication_role = replica")
-    for table in TABLES:
-        columns = connection.execute(
-            """
-            select attname, typname, attnotnull from pg_attribute
-            inner join pg_type on atttypid = pg_type.oid
-            where attrelid = %s::regclass and attnum > 0 and not attisdropped and attname <> 'id'
-            """,
-            [f"public.{table.name}"],
-        ).fetchall()
-        forbidden = FORBIDDEN_COLUMNS.get(table.name, ())
-        for number in range(SIZES.get(table.name, 12)):
-            values = {}
-            for place, (name, type_, is_required) in enumerate(columns):
-                samples = SAMPLES[type_][:-1] if is_required else SAMPLES[type_]
-                values[name] = samples[(number * (place + 1) + place) % len(samples)]
-                if name in forbidden and type_ in ("varchar", "text"):
-                    values[name] = "SECRET-TOKEN"
-                if name == "updated_at":
-                    values[name] = FIRST_UPDATE + number * timedelta(minutes=10, microseconds=1)
-                if name == "context":
-                    values[name] = "labels"
-            connection.execute(
-                sql.SQL("insert into {} ({}) values ({})").format(
-                    sql.Identifier(table.name),
-                    sql.SQL(", ").join(map(sql.Identifier, values)),
-                    sql.SQL(", ").join(map(sql.Literal, values.values())),
-                )
-            )
-    # As long as Chatwoot lets a message be.
-    connection.execute("update messages set content = repeat('é', 150000) where id = 5")
+    return make_cloner(warehouse, tmp_path_factory.mktemp("extract"), "extract")
 
 
 @pytest.fixture(scope="module")
@@ -205,25 +94,6 @@ def copy(
         conninfo.conninfo_to_dict(dsn)["dbname"] for dsn in (first.admin_dsn, first.warehouse_dsn)
     ]
     return clone(*map(str, names))
-
-
-def _contents(databases: Databases, table: str, *, of_source: bool) -> list[tuple[Any, ...]]:
-    """Rows as text in the order of id; of raw, those alive."""
-    columns = ", ".join(
-        f"{column.name}::text" for column in next(t for t in TABLES if t.name == table).columns
-    )
-    if of_source:
-        return databases.source(f"select {columns} from public.{table} order by id")
-    return databases.raw(
-        f"select {columns} from raw_chatwoot.{table} where _deleted_at is null order by id"
-    )
-
-
-def assert_equal_to_source(databases: Databases) -> None:
-    """Every table, every row, every column, as PostgreSQL writes it."""
-    for table in TABLES:
-        expected = _contents(databases, table.name, of_source=True)
-        assert _contents(databases, table.name, of_source=False) == expected, table.name
 
 
 def test_first_load_equals_the_source(loaded: tuple[Databases, dict[str, TableRun]]) -> None:
@@ -394,15 +264,6 @@ def test_tick_finds_what_changed_and_nothing_else(copy: Databases) -> None:
     assert rewritten == [(7,)]  # equal rows of the same range are not written again
 
 
-def changes(runs: dict[str, TableRun]) -> dict[str, tuple[int, int, int]]:
-    """Rows inserted, updated and deleted of the tables in which any were."""
-    return {
-        run.table: (run.rows_inserted, run.rows_updated, run.rows_deleted)
-        for run in runs.values()
-        if run.rows_changed
-    }
-
-
 def test_tick_sees_what_moves_no_timestamp(copy: Databases) -> None:
     """FACTS: resolves, leaving agents, imports, re-tagging. Nothing of it shows in a cursor."""
     copy.source("""
@@ -442,7 +303,7 @@ def test_tick_reads_recent_messages_again(copy: Databases) -> None:
     assert_equal_to_source(copy)
 
 
-def test_tick_sees_deletes_of_recent_rows(copy: Databases) -> None:
+def test_tick_sees_deletes_of_recentrows_of(copy: Databases) -> None:
     copy.source("""
         insert into messages (id, account_id, inbox_id, conversation_id, message_type, created_at,
             updated_at)
@@ -486,7 +347,7 @@ def test_contact_merge(copy: Databases) -> None:
         delete from contacts where id = 1;
     """)
     copy.run()
-    assert _contents(copy, "conversations", of_source=True) == _contents(
+    assert contents(copy, "conversations", of_source=True) == contents(
         copy, "conversations", of_source=False
     )
     assert copy.raw("select name from raw_chatwoot.contacts where id = 1") == [(None,)]
@@ -862,7 +723,7 @@ def test_server_lost_in_the_middle(
 
     def stage(self: Any, pair: Any, *arguments: Any) -> None:
         if pair.table.name == "messages":
-            _rows(
+            rows_of(
                 admin,
                 "select pg_terminate_backend(pid) from pg_stat_activity where datname = "
                 "current_database() and usename = %s",
