@@ -1,5 +1,7 @@
 """The command line: exit status, one clear line, nothing half done."""
 
+import io
+import json
 import os
 import re
 import signal
@@ -13,9 +15,12 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
+from rich.console import Console
 
+from extract.pipeline import LOCK_KEY
 from tests.conftest import Pipeline
 from warehouse.db import Warehouse
+from warehouse.progress import ProgressDisplay
 from warehouse.sample import SAMPLE_TENANTS
 from warehouse.settings import PROJECT_ROOT, Settings
 
@@ -24,9 +29,11 @@ COMMANDS = (
     "migrate",
     "demo",
     "extract",
+    "reconcile",
     "build",
     "enrich",
     "run",
+    "status",
     "serve",
     "env",
     "tenant",
@@ -104,6 +111,22 @@ def test_demo_refuses_real_systems(tmp_path: Path) -> None:
     assert "segredo" not in done.stderr
 
 
+def test_progress_is_a_bar_in_a_terminal_and_lines_elsewhere() -> None:
+    shown = {}
+    for is_terminal in (True, False):
+        written = io.StringIO()
+        console = Console(file=written, force_terminal=is_terminal, width=100)
+        with ProgressDisplay(console) as progress:
+            progress("tick", "labels", 12, None)
+            for done in (100_000, 200_000):
+                progress("load", "messages", done, 200_000)
+        shown[is_terminal] = written.getvalue()
+    assert "load messages" in shown[True]
+    assert "200,000 rows" in shown[True]
+    assert "\x1b[" in shown[True]
+    assert shown[False] == "load messages: 200,000 of 200,000 rows\n"
+
+
 def test_commands_before_migrate_say_so(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     done = mirante(tmp_path / ".mirante", "tenant", "list")
@@ -175,6 +198,49 @@ class TestOnAWarehouse:
         )  # fmt: skip
         assert_one_line(done, 1, "postgres", "Chatwoot")
         assert pipeline.query("select count(*) from raw_chatwoot.messages") == before
+
+    def test_second_extraction_at_once_names_the_first(self, pipeline: Pipeline) -> None:
+        with psycopg.connect(pipeline.warehouse.dsn("owner")) as holder:
+            holder.execute("select pg_advisory_lock(%s)", [LOCK_KEY])
+            for command in ("extract", "reconcile", "run"):
+                done = mirante(pipeline.settings.home, command)
+                assert_one_line(done, 1, f"another extraction is running (database session pid "
+                                         f"{holder.info.backend_pid} since 20")  # fmt: skip
+
+    def test_reconcile_compares_every_row(self, pipeline: Pipeline) -> None:
+        done = mirante(pipeline.settings.home, "reconcile")
+        assert done.returncode == 0, done.stderr
+        (rows,) = pipeline.query("select count(*) from raw_chatwoot.messages")[0]
+        compared = re.search(r"messages +([\d,]+) +[\d,]+ +(\d+) +(\d+) +(\d+)", done.stdout)
+        assert compared, done.stdout
+        assert int(compared[1].replace(",", "")) == rows
+        assert compared.groups()[1:] == ("0", "0", "0")
+
+    def test_status_says_how_old_each_tenants_numbers_are(self, pipeline: Pipeline) -> None:
+        home = pipeline.settings.home
+        failed = mirante(home, "extract", MIRANTE_CHATWOOT_DSN="postgresql://u:p@127.0.0.1:1/x")
+        assert mirante(home, "extract").returncode == 0
+        found = json.loads(mirante(home, "status", "--json").stdout)
+        assert [run["status"] for run in found["runs"][:2]] == ["succeeded", "failed"]
+        assert found["runs"][0]["pass"] == "tick"
+        assert failed.stderr.strip() == f"mirante: {found['runs'][1]['error']}"
+        (messages,) = [t for t in found["tables"] if t["source_table"] == "messages"]
+        assert messages["rows_read"] > 0
+        assert messages["watermark"][:10] == found["runs"][0]["started_at"][:10]
+        counts = pipeline.query(
+            "select tenants.slug, count(*) from marts.fct_conversations as facts "
+            "inner join app.tenants as tenants on facts.tenant_id = tenants.id group by 1"
+        )
+        by_slug = {tenant["slug"]: tenant for tenant in found["tenants"]}
+        for slug, rows in counts:
+            assert by_slug[slug]["conversations"] == rows
+            assert by_slug[slug]["messages"] > rows
+            assert 0 <= by_slug[slug]["lag_seconds"] < 60
+            assert by_slug[slug]["last_error"] == found["runs"][1]["error"]
+            assert by_slug[slug]["last_success_at"] == found["runs"][0]["finished_at"]
+        shown = mirante(home, "status").stdout
+        assert "table (shared by all tenants)" in shown
+        assert re.search(rf"{counts[0][0]} +active +20\d\d-", shown)
 
     def test_run_with_nothing_new_builds_nothing(self, pipeline: Pipeline) -> None:
         count = "select (select count(*) from app.builds), last_value from app.data_version"

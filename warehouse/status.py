@@ -41,8 +41,14 @@ FRESHNESS = """
 select
     last.finished_at,
     extract(epoch from now() - last.finished_at + last.lag_seconds * interval '1 s')::float8,
-    (select error from app.sync_runs where status = 'failed' order by id desc limit 1),
-    (select error from app.builds where status = 'failed' order by id desc limit 1)
+    (
+        select error from (
+            select finished_at, error from app.sync_runs where status = 'failed'
+            union all
+            select finished_at, error from app.builds where status = 'failed'
+        ) as failures
+        order by finished_at desc limit 1
+    )
 from (values (1)) as one (row)
 left join lateral (
     select finished_at, coalesce(lag_seconds, 0) as lag_seconds
@@ -106,9 +112,15 @@ class Status:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, times in ISO 8601."""
+        runs = [
+            {"pass" if name == "pass_" else name: value for name, value in asdict(run).items()}
+            for run in self.runs
+        ]
         return {
             "shared_by_all_tenants": ["runs", "tables", "last_success_at", "lag_seconds"],
-            **asdict(self),
+            "runs": runs,
+            "tables": [asdict(table) for table in self.tables],
+            "tenants": [asdict(tenant) for tenant in self.tenants],
         }
 
 
@@ -117,12 +129,7 @@ def read_status(owner_dsn: str, *, runs: int = 10) -> Status:
     with psycopg.connect(owner_dsn, autocommit=True) as connection:
         last_runs = connection.cursor(row_factory=class_row(RunStatus)).execute(RUNS, [runs])
         tables = connection.cursor(row_factory=class_row(TableStatus)).execute(TABLES)
-        finished_at, lag, extract_error, build_error = connection.execute(FRESHNESS).fetchone() or (
-            None,
-            None,
-            None,
-            None,
-        )
+        finished_at, lag, last_error = connection.execute(FRESHNESS).fetchone() or (None,) * 3
         counts: dict[int, tuple[int, int]] = {}
         has_marts = connection.execute("select to_regclass('marts.agg_daily')").fetchone()
         if has_marts != (None,):
@@ -140,7 +147,7 @@ def read_status(owner_dsn: str, *, runs: int = 10) -> Status:
                     lag_seconds=lag,
                     conversations=counts.get(id_, (0, 0))[0],
                     messages=counts.get(id_, (0, 0))[1],
-                    last_error=extract_error or build_error,
+                    last_error=last_error,
                 )
                 for id_, slug, name, status in tenants.fetchall()
             ],
