@@ -442,7 +442,7 @@ def _bulk(run: Run, pipeline: _Pipeline, pairs: Mapping[str, Pair], full: bool) 
                         time.sleep(run.pause)
             run.state.types[name] = dict(pairs[name].source.types)
             # From before the first range was read: what came or changed since is recent.
-            run.state.marks[name] = [(moment.isoformat(), last_at_source or 0)]
+            run.state.mark(name, moment, last_at_source or 0, run.recent)
     if differences:
         run.note_change(sum(difference.rows for difference in differences))
         with _Bulk(run, pairs, differences) as loading:
@@ -620,7 +620,6 @@ class _Tick:
             # Raw may have been emptied by hand: then nothing of it is taken for granted.
             is_lost = raw.last_id(self._warehouse, pair.table) is None
             if is_lost or name not in state.marks or state.types.get(name) != pair.source.types:
-                state.marks.pop(name, None)
                 self._stage_differences(pair, source, comparison)
             else:
                 self._stage_recent(pair, source)

@@ -1,13 +1,20 @@
 """When a build is due, and what the pages may call fresh."""
 
+import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import conninfo
 
+from extract.pipeline import run_extract
 from tests.conftest import Pipeline
 from warehouse.build import AFTER_ENRICHMENT, build
-from warehouse.db import fetch_all
+from warehouse.db import SAMPLE_DATABASE, Warehouse, fetch_all
+from warehouse.migrate import migrate
+from warehouse.settings import Settings
+from warehouse.tenants import add_tenant
 
 
 @pytest.fixture
@@ -100,3 +107,75 @@ def test_build_is_due_only_when_an_input_changed(
     built(owner, status="failed")
     assert is_due()
     owner.execute("update app.tenants set plan = btrim(plan)")
+
+
+@pytest.fixture
+def own(
+    warehouse: Warehouse, sample_dsn: str, tmp_path: Path
+) -> Iterator[tuple[Settings, Warehouse, str, str]]:
+    """A copy of the sample Chatwoot and an empty warehouse: settings, warehouse, both DSNs."""
+    with psycopg.connect(warehouse.admin_dsn, autocommit=True) as connection:
+        connection.execute(f"create database deletion_cw template {SAMPLE_DATABASE}")
+        connection.execute("create database deletion_wh")
+    own = dataclasses.replace(warehouse, admin_dsn=warehouse.dsn("admin", "deletion_wh"))
+    migrate(own)
+    parts = conninfo.conninfo_to_dict(sample_dsn)
+    admin = warehouse.dsn("admin", "deletion_cw")
+    reader = conninfo.make_conninfo(admin, user=parts["user"], password=parts["password"])
+    yield Settings(_env_file=None, home=tmp_path / ".mirante"), own, admin, reader
+    with psycopg.connect(warehouse.admin_dsn, autocommit=True) as connection:
+        for name in ("deletion_cw", "deletion_wh"):
+            connection.execute(f"drop database {name} with (force)")
+
+
+def test_history_of_an_inbox_mapped_late_and_what_is_deleted_at_the_source(
+    own: tuple[Settings, Warehouse, str, str],
+) -> None:
+    """Mapped after the extract: all of it. Deleted: gone, but for the events of a removed agent."""
+    settings, warehouse, chatwoot, reader = own
+    owner = warehouse.dsn("owner")
+    run_extract(reader, owner, settings.home)
+    accounts = [row[0] for row in fetch_all(chatwoot, "select id from accounts")]
+    add_tenant(owner, slug="todos", name="Todos", segment="general", account_ids=accounts)
+    build(settings, warehouse)
+    counts = "select count(*), sum(message_count) from marts.fct_conversations"
+    sums = "select sum(conversations), sum(resolutions), sum(csat_count) from marts.agg_daily"
+    before, daily = fetch_all(owner, counts)[0], fetch_all(owner, sums)[0]
+    assert before[0] == fetch_all(chatwoot, "select count(*) from conversations")[0][0] > 3000
+
+    (lost, resolutions, csat, messages) = fetch_all(
+        owner,
+        "select conversation_id, resolution_count, (csat_rating is not null)::int, message_count "
+        "from marts.fct_conversations where resolution_count > 0 and csat_rating is not null "
+        "order by 1 limit 1",
+    )[0]
+    with psycopg.connect(chatwoot) as source:
+        # As Chatwoot does: a conversation with all that hangs on it, and an agent who leaves.
+        source.execute("delete from conversations where id = %s", [lost])
+        for table in ("messages", "reporting_events", "csat_survey_responses"):
+            source.execute(f"delete from {table} where conversation_id = %s", [lost])
+        (agent,) = source.execute(
+            "select user_id from reporting_events where name = 'conversation_resolved' "
+            "and user_id is not null group by 1 order by count(*) desc limit 1"
+        ).fetchone() or (0,)
+        events = source.execute("delete from reporting_events where user_id = %s", [agent]).rowcount
+        source.execute("update messages set sender_id = null where sender_type = 'User' "
+                       "and sender_id = %s", [agent])  # fmt: skip
+        source.execute(
+            "update conversations set assignee_id = null where assignee_id = %s", [agent]
+        )
+        source.execute("delete from users where id = %s", [agent])
+    assert events > 100
+    run_extract(reader, owner, settings.home, full=True)
+    build(settings, warehouse)
+    for mart in ("fct_conversations", "fct_messages", "fct_replies"):
+        rows = fetch_all(owner, f"select 1 from marts.{mart} where conversation_id = %s", [lost])
+        assert rows == [], mart
+    assert fetch_all(owner, counts)[0] == (before[0] - 1, before[1] - messages)
+    assert fetch_all(owner, sums)[0] == (daily[0] - 1, daily[1] - resolutions, daily[2] - csat)
+    assert fetch_all(
+        owner,
+        "select count(*), count(content), count(content_attributes) from raw_chatwoot.messages "
+        "where conversation_id = %s",
+        [lost],
+    )[0][1:] == (0, 0)
