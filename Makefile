@@ -35,6 +35,7 @@ soak: install
 
 bench: install
 	$(BIN)/python -m benchmarks.pipeline
+	$(BIN)/python -m benchmarks.extract
 
 # Needs uv (pip install uv).
 lock:

@@ -303,7 +303,7 @@ def test_tick_reads_recent_messages_again(copy: Databases) -> None:
     assert_equal_to_source(copy)
 
 
-def test_tick_sees_deletes_of_recentrows_of(copy: Databases) -> None:
+def test_tick_sees_deletes_of_recent_rows(copy: Databases) -> None:
     copy.source("""
         insert into messages (id, account_id, inbox_id, conversation_id, message_type, created_at,
             updated_at)
