@@ -6,6 +6,8 @@ ranges and answers with those that differ. No row travels for it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -32,6 +34,8 @@ Method = Literal["record", "text"]
 
 # An id range: above `after`, up to and with `up_to`.
 Range = tuple[int, int]
+# Ranges of raw's rows, how many rows each, and the sum of their hashes.
+RawRanges = tuple[list[Range], list[int], list[str | None]]
 
 
 @dataclass(frozen=True)
@@ -145,13 +149,37 @@ def choose_method(source: Session, warehouse: Session) -> Method:
 
 
 class Comparison:
-    """Compares tables of a source and a warehouse through one session each."""
+    """Compares tables of a source and a warehouse.
 
-    def __init__(self, source: Session, warehouse: Session, method: Method | None = None) -> None:
+    Raw is read in a session and a thread of its own, ahead of the source.
+    """
+
+    def __init__(self, source: Session, warehouse_dsn: str) -> None:
         self._source = source
-        self._warehouse = warehouse
-        self._method = method or choose_method(source, warehouse)
+        self._dsn = warehouse_dsn
+        self._resources = ExitStack()
+        self._ahead: dict[str, Future[RawRanges]] = {}
         self.rows_compared = 0
+
+    def __enter__(self) -> "Comparison":
+        self._warehouse = self._resources.enter_context(raw.connect_raw(self._dsn))
+        self._method = choose_method(self._source, self._warehouse)
+        self._reader = self._resources.enter_context(ThreadPoolExecutor(1))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for waiting in self._ahead.values():
+            waiting.cancel()
+        self._resources.close()
+
+    def look_ahead(self, pairs: Sequence[Pair]) -> None:
+        """Begin to read raw's side of the tables that will be compared, in this order."""
+        for pair in pairs:
+            if pair.source.is_present:
+                self._read_raw(pair, LOWEST)
+
+    def _read_raw(self, pair: Pair, lower: int) -> None:
+        self._ahead[pair.table.name] = self._reader.submit(self._raw_ranges, pair, lower)
 
     def differences(self, pair: Pair, *, up_to: int) -> Iterator[Difference]:
         """Where the source's rows up to an id are others than raw's, tombstones apart.
@@ -161,21 +189,23 @@ class Comparison:
         if not pair.source.is_present:
             return
         lower, is_last = LOWEST, False
+        if pair.table.name not in self._ahead:
+            self._read_raw(pair, lower)
         while not is_last:
-            ranges, counts, hashes = self._raw_ranges(pair, lower)
+            ranges, counts, hashes = self._ahead.pop(pair.table.name).result()
             is_last = sum(counts) < BATCH_ROWS
             self.rows_compared += sum(counts)
             if is_last:
                 ranges.append((ranges[-1][1] if ranges else lower, up_to))
                 counts.append(0)
                 hashes.append(None)
+            lower = ranges[-1][1]
+            if not is_last:
+                self._read_raw(pair, lower)
             differing = self._differing(pair, ranges, counts, hashes)
             yield from _grouped(pair.table.name, differing)
-            lower = ranges[-1][1]
 
-    def _raw_ranges(
-        self, pair: Pair, lower: int
-    ) -> tuple[list[Range], list[int], list[str | None]]:
+    def _raw_ranges(self, pair: Pair, lower: int) -> RawRanges:
         """Raw's next rows in ranges of some rows each: bounds, counts, sums of hashes."""
         query = sql.SQL(
             """

@@ -6,22 +6,17 @@ one snapshot of the source, merged in one transaction, so raw never holds a mess
 conversation it lacks. Both are loads of one dlt pipeline.
 """
 
-import json
 import logging
-import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dlt
-from dlt.common.schema.typing import TColumnSchema
-from dlt.extract import DltResource
 from psycopg import sql
 
 from extract import raw
@@ -33,7 +28,6 @@ from extract.databases import (
     connect,
     is_interrupt,
 )
-from extract.destination import FILE_FORMAT, Loading, ReferenceDestination
 from extract.source import (
     changed_types,
     choose_source,
@@ -44,10 +38,12 @@ from extract.source import (
 )
 from extract.tables import TABLES
 
+if TYPE_CHECKING:
+    from extract.load import LoadPipeline
+
 log = logging.getLogger(__name__)
 
 LOCK_KEY = 0x4D495258
-PIPELINE = "chatwoot"
 # How far back a tick reads what may have changed since, and what may have committed late.
 RECENT = timedelta(hours=48)
 # Before any mark is as old as RECENT: ids that may have committed late.
@@ -56,26 +52,6 @@ ID_OVERLAP = 10_000
 BULK_ROWS = 100_000
 # Marks are kept an hour apart; older ones than the one that is used are forgotten.
 MARK_DISTANCE = timedelta(hours=1)
-
-# dlt's settings; the environment goes before them.
-DLT_CONFIG = """\
-[runtime]
-dlthub_telemetry = false
-# Its messages may quote rows; ours do not.
-log_level = "CRITICAL"
-
-[extract]
-workers = 1
-
-[normalize]
-workers = 1
-
-[load]
-# As many sessions on the source.
-workers = 2
-raise_on_max_retries = 1
-delete_completed_jobs = true
-"""
 
 Progress = Callable[[str, str, int, int | None], None]
 
@@ -104,7 +80,6 @@ class TableRun:
 
     def add(self, incoming: raw.Incoming) -> None:
         """Count what a merge did."""
-        self.rows_read += incoming.rows_read
         self.rows_inserted += incoming.rows_inserted
         self.rows_updated += incoming.rows_updated
         self.rows_deleted += incoming.rows_deleted
@@ -129,6 +104,21 @@ class State:
 
     types: dict[str, dict[str, str]] = field(default_factory=dict)
     marks: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, kept: Mapping[str, Any]) -> "State":
+        """From what dlt kept."""
+        return cls(
+            types=dict(kept.get("types", {})),
+            marks={
+                table: [(at, id_) for at, id_ in marks]
+                for table, marks in kept.get("marks", {}).items()
+            },
+        )
+
+    def as_kept(self) -> dict[str, Any]:
+        """For dlt to keep."""
+        return {"types": self.types, "marks": self.marks}
 
     def recent_above(self, table: str, moment: datetime, recent: timedelta) -> int:
         """The id above which rows may be new, or may have changed or committed since."""
@@ -192,6 +182,8 @@ def run_extract(
     phase, the table, rows done and rows in all, or None. Raises ExtractError; the run is then
     recorded as failed, and the next one goes on.
     """
+    # Half a second of dlt's imports, while the databases answer.
+    threading.Thread(target=import_module, args=["extract.load"], daemon=True).start()
     with _lock(warehouse_dsn), raw.connect_raw(warehouse_dsn) as connection:
         run = Run(
             id=_begin(connection, "reconcile" if full else "tick"),
@@ -277,188 +269,99 @@ def _last_drift(connection: Session) -> list[str]:
 
 
 def _extract(run: Run, full: bool) -> list[TableRun]:
-    with connect_source(run.source_dsn) as source:
+    with ExitStack() as at_source:
+        source = at_source.enter_context(connect_source(run.source_dsn))
         sources, drift = inspect_source(source, run.source_dsn)
-    run.drift += drift
-    types = {source.table.name: source.types for source in sources}
-    with run.connection.transaction():
-        run.note_change(raw.widen(run.connection, types, TABLES))
-    held = raw.prepare(run.connection, types, TABLES)
-    with run.connection.transaction():
-        erased = raw.delete_erased(run.connection, TABLES)
-        run.note_change(sum(erased.values()))
-    for name, rows in erased.items():
-        run.tables[name].rows_deleted += rows
-    never = raw.erased_ids(run.connection)
-    pairs = {
-        source.table.name: Pair(source, held[source.table.name], never.get(source.table.name, ()))
-        for source in sources
-    }
-    with _Pipeline(run) as pipeline:
-        run.state = pipeline.read_state()
-        run.known_types = dict(run.state.types)
-        run.drift += changed_types(sources, run.known_types)
-        known = _last_drift(run.connection)
-        for line in run.drift:
-            log.log(logging.INFO if line in known else logging.WARNING, "%s", line)
-        in_bulk = _bulk(run, pipeline, pairs, full)
-        # What finds rows by another column can wait for the next run, as a first load can not.
-        raw.make_indexes(run.connection, TABLES, keys_only=in_bulk)
-        _tick(run, pipeline, pairs)
+        run.drift += drift
+        types = {source.table.name: source.types for source in sources}
+        with run.connection.transaction():
+            run.note_change(raw.widen(run.connection, types, TABLES))
+        held = raw.prepare(run.connection, types, TABLES)
+        with run.connection.transaction():
+            erased = raw.delete_erased(run.connection, TABLES)
+            run.note_change(sum(erased.values()))
+        for name, rows in erased.items():
+            run.tables[name].rows_deleted += rows
+        never = raw.erased_ids(run.connection)
+        pairs = {
+            source.table.name: Pair(
+                source, held[source.table.name], never.get(source.table.name, ())
+            )
+            for source in sources
+        }
+
+        from extract.load import LoadPipeline
+
+        with LoadPipeline(run.folder, run.warehouse_dsn) as pipeline:
+            run.state = State.of(pipeline.read_state())
+            run.known_types = dict(run.state.types)
+            run.drift += changed_types(sources, run.known_types)
+            known = _last_drift(run.connection)
+            for line in run.drift:
+                log.log(logging.INFO if line in known else logging.WARNING, "%s", line)
+            bulk = _plan_bulk(run, source, pairs, full)
+            if any(bulk.values()):
+                at_source.close()  # two sessions of its own read the ranges
+                _load_bulk(run, pipeline, pairs, [one for many in bulk.values() for one in many])
+                run.known_types = dict(run.state.types)
+                source = at_source.enter_context(connect_source(run.source_dsn))
+            # What finds rows by another column can wait for the next run.
+            raw.make_indexes(run.connection, TABLES, keys_only=bulk)
+            with raw.analyzing(run.warehouse_dsn, [pairs[name].table for name in bulk]):
+                _tick(run, pipeline, pairs, source, at_source)
     return _finish(run)
 
 
-class _Pipeline:
-    """The pipeline of dlt with the state of the last finished load.
-
-    The warehouse is the only memory: the working folder starts empty, so a package that a killed
-    process left is dropped, with whatever state it believed in, and it is gone at the end.
-    """
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._folder = run.folder
-        self._loading: Loading | None = None
-
-    def __enter__(self) -> "_Pipeline":
-        shutil.rmtree(self._folder, ignore_errors=True)
-        settings = self._folder / ".dlt"
-        self._folder.mkdir(mode=0o700, parents=True)
-        settings.mkdir()
-        (settings / "config.toml").write_text(DLT_CONFIG)
-        # Without a secrets file dlt looks for secrets in Streamlit, and imports it for that.
-        (settings / "secrets.toml").touch()
-        os.environ["DLT_PROJECT_DIR"] = os.environ["DLT_DATA_DIR"] = str(self._folder)
-        credentials = self._run.warehouse_dsn.replace("postgres://", "postgresql://", 1)
-        credentials += ("&" if "?" in credentials else "?") + "application_name=mirante"
-        self._pipeline = dlt.pipeline(
-            PIPELINE,
-            pipelines_dir=str(self._folder),
-            destination=ReferenceDestination(lambda: self._loading, credentials=credentials),
-            dataset_name=raw.SCHEMA,
-        )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def read_state(self) -> State:
-        """The state of the last finished load; empty before the first."""
-        self._pipeline.sync_destination()
-        kept = self._pipeline.state.get("sources", {}).get(PIPELINE, {})
-        marks = {
-            table: [(at, id_) for at, id_ in marks]
-            for table, marks in kept.get("marks", {}).items()
-        }
-        return State(types=kept.get("types", {}), marks=marks)
-
-    def load(
-        self,
-        references: Sequence[tuple[Mapping[str, Any], int]],
-        held: Mapping[str, raw.RawTable],
-        loading: Loading,
-    ) -> None:
-        """One load package: a job a reference (with its rows), and the run's state."""
-        self._loading = loading
-        folder = self._folder / "references"
-        folder.mkdir(exist_ok=True)
-        files: dict[str, list[tuple[Path, int]]] = {}
-        for number, (reference, rows) in enumerate(references):
-            path = folder / f"{number}.{FILE_FORMAT}"
-            path.write_text(json.dumps(reference))
-            files.setdefault(reference["table"], []).append((path, rows))
-        state = {"types": self._run.state.types, "marks": self._run.state.marks}
-        self._pipeline.extract(chatwoot(files, held, state))
-        self._pipeline.normalize()
-        self._pipeline.load()
-
-
-@dlt.source(name=PIPELINE, max_table_nesting=0)
-def chatwoot(
-    files: Mapping[str, Sequence[tuple[Path, int]]],
-    held: Mapping[str, raw.RawTable],
-    state: Mapping[str, Any],
-) -> Iterator[DltResource]:
-    """Resources of the tables that have references to load, and the state that goes with them."""
-    for table, listed in files.items():
-        yield dlt.resource(
-            iter(
-                [dlt.mark.with_file_import(str(path), FILE_FORMAT, rows) for path, rows in listed]
-            ),
-            name=table,
-            primary_key="id",
-            write_disposition="append",
-            columns=_hints(held[table]),
-        )
-    yield dlt.resource(_remember(state), name="state")
-
-
-def _remember(state: Mapping[str, Any]) -> Iterator[Any]:
-    dlt.current.source_state().update(state)
-    yield from ()
-
-
-def _hints(held: raw.RawTable) -> list[TColumnSchema]:
-    """The types by dlt's names, for its schema: the tables themselves are made by us."""
-    kinds: dict[str, TColumnSchema] = {
-        "int4": {"data_type": "bigint", "precision": 32},
-        "int8": {"data_type": "bigint", "precision": 64},
-        "varchar": {"data_type": "text"},
-        "text": {"data_type": "text"},
-        "bool": {"data_type": "bool"},
-        "float8": {"data_type": "double"},
-        "json": {"data_type": "json"},
-        "jsonb": {"data_type": "json"},
-        "timestamp": {"data_type": "timestamp", "timezone": False, "precision": 6},
-        "timestamptz": {"data_type": "timestamp", "timezone": True, "precision": 6},
+def _plan_bulk(
+    run: Run, source: Session, pairs: Mapping[str, Pair], full: bool
+) -> dict[str, list[Difference]]:
+    """What to bring over in ranges, per table: too much for one transaction, or reconcile."""
+    last = {name: raw.last_id(run.connection, pair.table) for name, pair in pairs.items()}
+    wanted = _wanted_in_bulk(run, source, pairs, last, full)
+    if not wanted:
+        return {}
+    moment = read_moment(source)
+    # A tick compares these whole, known or not.
+    run.state.types |= {
+        name: dict(pair.source.types) for name, pair in pairs.items() if pair.table.read == "whole"
     }
-    return [
-        {"name": name, "nullable": name != "id", **kinds[held.types[name]]}
-        for name in (*held.table.column_names, raw.DELETED_AT, raw.LOAD_ID)
-    ]
-
-
-def _bulk(run: Run, pipeline: _Pipeline, pairs: Mapping[str, Pair], full: bool) -> list[str]:
-    """Bring over in ranges what is too much for one transaction, and what reconcile compares.
-
-    Returns the tables it went through.
-    """
-    with ExitStack() as stack:
-        source = stack.enter_context(connect_source(run.source_dsn))
-        last = {name: raw.last_id(run.connection, pair.table) for name, pair in pairs.items()}
-        wanted = _wanted_in_bulk(run, source, pairs, last, full)
-        if not wanted:
-            return []
-        comparison = Comparison(source, run.connection)
-        moment = read_moment(source)
-        differences: list[Difference] = []
+    differences: dict[str, list[Difference]] = {name: [] for name in wanted}
+    with Comparison(source, run.warehouse_dsn) as comparison:
         for name in wanted:
-            table_run = run.tables[name]
-            with table_run.timed():
+            with run.tables[name].timed():
                 last_at_source = _last_source_id(source, pairs[name])
                 for difference in _bulk_differences(run, comparison, pairs[name], last[name]):
-                    differences.append(difference)
+                    differences[name].append(difference)
                     if run.pause:
                         time.sleep(run.pause)
             run.state.types[name] = dict(pairs[name].source.types)
             # From before the first range was read: what came or changed since is recent.
             run.state.mark(name, moment, last_at_source or 0, run.recent)
-    if differences:
-        run.note_change(sum(difference.rows for difference in differences))
-        with _Bulk(run, pairs, differences) as loading:
-            references = [
-                (
-                    {
-                        "table": difference.table,
-                        "ranges": difference.ranges,
-                        "is_new": difference.is_new,
-                    },
-                    difference.rows,
-                )
-                for difference in differences
-            ]
-            pipeline.load(references, {name: pair.raw for name, pair in pairs.items()}, loading)
-    return wanted
+    return differences
+
+
+def _load_bulk(
+    run: Run, pipeline: "LoadPipeline", pairs: Mapping[str, Pair], bulk: Sequence[Difference]
+) -> None:
+    run.note_change(sum(difference.rows for difference in bulk))
+    with _Bulk(run, pairs, bulk) as loading:
+        references = [
+            (
+                {
+                    "table": difference.table,
+                    "ranges": difference.ranges,
+                    "is_new": difference.is_new,
+                },
+                difference.rows,
+            )
+            for difference in bulk
+        ]
+        pipeline.load(
+            references,
+            {name: pair.raw for name, pair in pairs.items()},
+            run.state.as_kept(),
+            loading,
+        )
 
 
 def _wanted_in_bulk(
@@ -476,17 +379,22 @@ def _wanted_in_bulk(
         for pair in present
     )
     is_far_behind = dict(source.execute(query).fetchall())
-    return [
-        pair.table.name
-        for pair in present
-        if is_far_behind[pair.table.name]
-        or (pair.table.read == "recent" and full)
-        or (
-            pair.table.read == "recent"
-            and run.state.types.get(pair.table.name) != pair.source.types
-            and raw.has_more_rows(run.connection, pair.table, BULK_ROWS)
+    # Then all large tables go this way, and their state with them.
+    is_first = not run.known_types and any(is_far_behind.values())
+
+    def is_wanted(pair: Pair) -> bool:
+        if is_far_behind[pair.table.name]:
+            return True
+        return pair.table.read == "recent" and (
+            full
+            or is_first
+            or (
+                run.known_types.get(pair.table.name) != pair.source.types
+                and raw.has_more_rows(run.connection, pair.table, BULK_ROWS)
+            )
         )
-    ]
+
+    return [pair.table.name for pair in present if is_wanted(pair)]
 
 
 def _bulk_differences(
@@ -548,6 +456,7 @@ class _Bulk:
                 incoming.drop_equal()
                 incoming.apply(load_id)
             with self._run.lock:
+                run.rows_read += incoming.rows_read
                 run.add(incoming)
         # One that failed is not handed on: it may be in the middle of a COPY.
         self._free.append((source, warehouse))
@@ -574,26 +483,37 @@ class _Bulk:
             return source, warehouse
 
 
-def _tick(run: Run, pipeline: _Pipeline, pairs: Mapping[str, Pair]) -> None:
-    """Bring over what is new or has changed as of one moment, in one transaction."""
+def _tick(
+    run: Run,
+    pipeline: "LoadPipeline",
+    pairs: Mapping[str, Pair],
+    source: Session,
+    at_source: ExitStack,
+) -> None:
+    """Bring over what is new or has changed as of one moment, in one transaction.
+
+    The source is let go once all is read. Where nothing differs, dlt is not asked.
+    """
     with raw.connect_raw(run.warehouse_dsn) as warehouse:
         warehouse.execute("begin")
         loading = _Tick(run, warehouse)
-        with connect_source(run.source_dsn) as source, snapshot(source) as moment:
+        with snapshot(source) as moment, Comparison(source, run.warehouse_dsn) as comparison:
             run.moment = moment
-            comparison = Comparison(source, warehouse)
+            comparison.look_ahead([pair for pair in pairs.values() if pair.table.read == "whole"])
             for name, pair in pairs.items():
                 table_run = run.tables[name]
                 with table_run.timed():
                     loading.stage(pair, source, comparison)
                 table_run.watermark = moment.isoformat()
                 run.progress("tick", name, table_run.rows_read, None)
+        at_source.close()
         changed = loading.changed
         if changed or run.state.types != run.known_types:
             run.note_change(sum(incoming.rows_changed for incoming in changed.values()))
             pipeline.load(
                 [({"table": name}, incoming.rows_read) for name, incoming in changed.items()],
                 {name: pair.raw for name, pair in pairs.items()},
+                run.state.as_kept(),
                 loading,
             )
 
@@ -631,7 +551,7 @@ class _Tick:
         state.types[name] = dict(pair.source.types)
         if incoming := self._incoming.get(name):
             incoming.drop_equal()
-            self._run.tables[name].add(incoming)
+            self._run.tables[name].rows_read += incoming.rows_read
 
     def _stage_differences(self, pair: Pair, source: Session, comparison: Comparison) -> None:
         before = comparison.rows_compared
@@ -673,11 +593,13 @@ class _Tick:
         with self._lock, self._run.tables[reference["table"]].timed():
             if self._failure:  # the transaction is void: say why, not that it is
                 raise self._failure
+            incoming = self._incoming[reference["table"]]
             try:
-                self._incoming[reference["table"]].apply(load_id)
+                incoming.apply(load_id)
             except ExtractError as error:
                 self._failure = error
                 raise
+            self._run.tables[reference["table"]].add(incoming)
 
     def complete(self) -> None:
         """All tables of the moment at once."""

@@ -195,10 +195,9 @@ def _index_statements(
     statements = []
     if f"{table.name}_pkey" not in have:
         key = sql.Identifier(f"{table.name}_pkey")
-        statements += [
-            sql.SQL("alter table {} add constraint {} primary key (id)").format(name, key),
-            sql.SQL("analyze {}").format(name),
-        ]
+        statements.append(
+            sql.SQL("alter table {} add constraint {} primary key (id)").format(name, key)
+        )
     statements += [
         sql.SQL("create index {} on {} ({})").format(
             sql.Identifier(f"{table.name}_{column}"), name, sql.Identifier(column)
@@ -207,6 +206,24 @@ def _index_statements(
         if with_others and f"{table.name}_{column}" not in have
     ]
     return statements
+
+
+@contextmanager
+def analyzing(dsn: str, tables: Sequence[Table]) -> Iterator[None]:
+    """Gather the planner's statistics of tables while something else goes on."""
+
+    def analyze() -> None:
+        with connect_raw(dsn) as session:
+            for table in tables:
+                session.execute(sql.SQL("analyze {}").format(sql.Identifier(SCHEMA, table.name)))
+
+    if not tables:
+        yield
+        return
+    with ThreadPoolExecutor(1) as pool:
+        analyzed = pool.submit(analyze)
+        yield
+        analyzed.result()
 
 
 def last_id(connection: Session, table: Table) -> int | None:
@@ -274,6 +291,7 @@ class Incoming:
     def __init__(self, connection: Session, held: RawTable) -> None:
         self.table = held.table
         self.rows_read = self.rows_inserted = self.rows_updated = self.rows_deleted = 0
+        self._rows_differing = 0
         self._connection = connection
         self._held = held
         self._incoming = sql.Identifier(f"incoming_{self.table.name}")
@@ -285,11 +303,6 @@ class Incoming:
                 "create temporary table {} (id int8 primary key) on commit drop"
             ).format(self._incoming, held.name, self._gone)
         )
-
-    @property
-    def rows_changed(self) -> int:
-        """Rows of raw that `apply` will change; right after `drop_equal`."""
-        return self.rows_inserted + self.rows_updated + self.rows_deleted
 
     def receive(self, source: Session, query: sql.Composable) -> None:
         """Read rows of the source into the transaction; a row may come once."""
@@ -332,7 +345,7 @@ class Incoming:
         return [row[0] for row in self._connection.execute(query, [limit])]
 
     def drop_equal(self) -> None:
-        """Forget what raw holds already, and count what is left: new, changed, gone."""
+        """Forget what raw holds already."""
         mine, theirs = (
             sql.SQL("({})").format(
                 sql.SQL(", ").join(
@@ -342,20 +355,20 @@ class Incoming:
             )
             for side in ("incoming", "raw")
         )
-        self._connection.execute(
+        # Without statistics the planner would read all of raw for a handful of rows.
+        self._connection.execute(sql.SQL("analyze {} (id)").format(self._incoming))
+        equal = self._connection.execute(
             sql.SQL(
                 "delete from {} as incoming using {} as raw where incoming.id = raw.id"
                 " and raw._deleted_at is null and {} is not distinct from {}"
             ).format(self._incoming, self._held.name, mine, theirs)
         )
-        row = self._connection.execute(
-            sql.SQL(
-                "select count(*) - count(raw.id), count(raw.id)"
-                " from {} as incoming left join {} as raw on incoming.id = raw.id"
-            ).format(self._incoming, self._held.name)
-        ).fetchone()
-        assert row is not None  # noqa: S101 - an aggregate returns its row
-        self.rows_inserted, self.rows_updated = row
+        self._rows_differing = self.rows_read - equal.rowcount
+
+    @property
+    def rows_changed(self) -> int:
+        """Rows of raw that `apply` will change; right after `drop_equal`."""
+        return self._rows_differing + self.rows_deleted
 
     def apply(self, load_id: str) -> None:
         """Merge into raw: tombstones for what is gone, then new and changed rows."""
@@ -373,13 +386,22 @@ class Incoming:
                 ),
                 [load_id],
             )
-        if not (self.rows_inserted or self.rows_updated):
+        if not self._rows_differing:
             return
-        self._connection.execute(
+        merged = self._connection.execute(
             sql.SQL(
-                "insert into {table} ({columns}, _dlt_load_id) select {columns}, %s from {incoming}"
-                " on conflict (id) do update set {changes}, _deleted_at = null,"
-                " _dlt_load_id = excluded._dlt_load_id"
+                """
+                with merged as (
+                    insert into {table} ({columns}, _dlt_load_id)
+                    select {columns}, %s from {incoming}
+                    on conflict (id) do update set
+                        {changes}, _deleted_at = null, _dlt_load_id = excluded._dlt_load_id
+                    -- a row that was not there has no one who locked it
+                    returning xmax = 0 as is_new
+                )
+                select count(*) filter (where is_new), count(*) filter (where not is_new)
+                from merged
+                """
             ).format(
                 table=self._held.name,
                 columns=sql.SQL(", ").join(self._columns),
@@ -392,6 +414,7 @@ class Incoming:
             ),
             [load_id],
         )
+        self.rows_inserted, self.rows_updated = merged.fetchone()
 
 
 def append(source: Session, query: sql.Composable, connection: Session, held: RawTable) -> int:

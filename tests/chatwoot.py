@@ -108,7 +108,7 @@ def make_cloner(warehouse: Warehouse, folder: Path, prefix: str) -> Callable[...
     with psycopg.connect(warehouse.admin_dsn, autocommit=True) as connection:
         connection.execute(f"create database {prefix}_cw")
         connection.execute(f"create database {prefix}_wh")
-        if not connection.execute("select from pg_roles where rolname = %s", [READER]).fetchone():
+        if not connection.execute("select 1 from pg_roles where rolname = %s", [READER]).fetchone():
             connection.execute(f"create role {READER} login password '{READER_PASSWORD}'")
     migrate(dataclasses.replace(warehouse, admin_dsn=warehouse.dsn("admin", f"{prefix}_wh")))
     with psycopg.connect(warehouse.dsn("admin", f"{prefix}_cw")) as connection:
