@@ -21,7 +21,7 @@ TICK_LIMIT = 15.0
 TESTS_LIMIT = 12 * 60.0
 DEMO_LIMIT = 5 * 60.0
 FLOOR = (
-    "import dlt, psycopg, pyarrow, adbc_driver_postgresql.dbapi, warehouse.cli;"
+    "import dlt, psycopg, warehouse.cli;"
     "from warehouse.settings import load_settings; from warehouse.db import open_warehouse\n"
     "with open_warehouse(load_settings()) as w: psycopg.connect(w.dsn('owner')).close()"
 )
