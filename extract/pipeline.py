@@ -50,6 +50,8 @@ RECENT = timedelta(hours=48)
 ID_OVERLAP = 10_000
 # More rows than this of one table are not for one transaction.
 BULK_ROWS = 100_000
+# So many new rows make the planner's statistics worth gathering again.
+ANALYZE_ROWS = 1_000
 # Marks are kept an hour apart; older ones than the one that is used are forgotten.
 MARK_DISTANCE = timedelta(hours=1)
 
@@ -307,8 +309,17 @@ def _extract(run: Run, full: bool) -> list[TableRun]:
                 source = at_source.enter_context(connect_source(run.source_dsn))
             # What finds rows by another column can wait for the next run.
             raw.make_indexes(run.connection, TABLES, keys_only=bulk)
-            with raw.analyzing(run.warehouse_dsn, [pairs[name].table for name in bulk]):
+            grown = [pairs[name].table for name, many in bulk.items() if many]
+            with raw.analyzing(run.warehouse_dsn, grown):
                 _tick(run, pipeline, pairs, source, at_source)
+    raw.analyze(
+        run.connection,
+        [
+            table
+            for table in TABLES
+            if run.tables[table.name].rows_inserted >= ANALYZE_ROWS and table not in grown
+        ],
+    )
     return _finish(run)
 
 

@@ -208,20 +208,25 @@ def _index_statements(
     return statements
 
 
+def analyze(connection: Session, tables: Iterable[Table]) -> None:
+    """Gather the planner's statistics of tables that grew: a build may come before autovacuum."""
+    for table in tables:
+        connection.execute(sql.SQL("analyze {}").format(sql.Identifier(SCHEMA, table.name)))
+
+
 @contextmanager
 def analyzing(dsn: str, tables: Sequence[Table]) -> Iterator[None]:
-    """Gather the planner's statistics of tables while something else goes on."""
+    """Do so while something else goes on."""
 
-    def analyze() -> None:
+    def analyze_all() -> None:
         with connect_raw(dsn) as session:
-            for table in tables:
-                session.execute(sql.SQL("analyze {}").format(sql.Identifier(SCHEMA, table.name)))
+            analyze(session, tables)
 
     if not tables:
         yield
         return
     with ThreadPoolExecutor(1) as pool:
-        analyzed = pool.submit(analyze)
+        analyzed = pool.submit(analyze_all)
         yield
         analyzed.result()
 
