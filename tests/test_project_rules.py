@@ -310,3 +310,31 @@ def test_sql_is_clean(project: Project, pipeline: Pipeline, tmp_path: Path) -> N
         cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout[-4000:]
+
+
+def test_no_infinite_time_leaves_staging(project: Project, pipeline: Pipeline) -> None:
+    """Whatever column of whatever table holds one: every timestamp goes through utc_time."""
+    infinite = {table: [] for table in (model["name"] for model in project.models("staging"))}
+    with psycopg.connect(pipeline.warehouse.dsn("owner")) as connection:
+        columns = connection.execute(
+            "select table_schema, table_name, column_name from information_schema.columns"
+            " where data_type like 'timestamp%' and (table_schema = 'staging'"
+            " or table_schema = 'raw_chatwoot' and column_name not like '\\_%'"
+            " and table_name not like '\\_%')"
+        ).fetchall()
+        for schema, table, column in columns:
+            if schema == "raw_chatwoot":
+                for value in ("infinity", "-infinity"):
+                    connection.execute(
+                        f"update raw_chatwoot.{table} set {column} = '{value}' where ctid ="
+                        f" (select ctid from raw_chatwoot.{table} order by {column} limit 1)"
+                    )
+        for schema, table, column in columns:
+            if schema == "staging":
+                found = connection.execute(
+                    f"select count(*) from staging.{table} where not isfinite({column})"
+                ).fetchone()
+                infinite[table] += [column] if found != (0,) else []
+        connection.rollback()
+    assert len(infinite) > 25
+    assert not any(infinite.values()), infinite

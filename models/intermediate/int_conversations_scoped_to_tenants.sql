@@ -9,6 +9,7 @@
 with conversations as (
 
     select * from {{ ref('stg_chatwoot__conversations') }}
+    where created_at is not null  -- without a moment it belongs to no day: it is in no mart
 
 ),
 

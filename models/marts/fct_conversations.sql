@@ -50,7 +50,9 @@ csat_answers as (
 
     select distinct on (conversation_id) *
     from {{ ref('stg_chatwoot__csat_survey_responses') }}
-    where rating between 1 and 5
+    where
+        rating between 1 and 5
+        and created_at is not null  -- an answer is dated by its moment
     order by conversation_id asc, created_at desc, csat_response_id desc
 
 ),
