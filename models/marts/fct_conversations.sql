@@ -22,6 +22,13 @@ first_replies as (
 
 ),
 
+in_working_hours as (
+
+    select * from {{ ref('int_intervals_timed_in_working_hours') }}
+    where interval_kind = 'first_reply'
+
+),
+
 resolutions as (
 
     select * from {{ ref('int_resolutions_aggregated_to_conversations') }}
@@ -102,7 +109,7 @@ final as (
         coalesce(messages.agent_message_count, 0) as agent_message_count,
         coalesce(messages.bot_message_count, 0) as bot_message_count,
         first_replies.first_reply_seconds,
-        null::bigint as first_reply_business_seconds,
+        in_working_hours.business_seconds as first_reply_business_seconds,
         {{ seconds_between('conversations.created_at', 'resolutions.first_resolved_at') }}
             as first_resolution_seconds,
         coalesce(resolutions.resolution_count, 0) as resolution_count,
@@ -172,6 +179,10 @@ final as (
         on
             conversations.tenant_id = first_replies.tenant_id
             and conversations.conversation_id = first_replies.conversation_id
+    left join in_working_hours
+        on
+            conversations.tenant_id = in_working_hours.tenant_id
+            and conversations.conversation_id = in_working_hours.conversation_id
     left join resolutions
         on
             conversations.tenant_id = resolutions.tenant_id
