@@ -14,6 +14,7 @@ from warehouse.db import fetch_all, open_pool, tenant_connection
 
 MARTS = (
     "agg_daily",
+    "agg_daily_campaign",
     "agg_hourly",
     "dim_agents",
     "dim_contacts",

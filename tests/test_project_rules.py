@@ -265,8 +265,13 @@ def test_has_tenant_rls_sees(what: str, project: Project, pipeline: Pipeline) ->
             " from marts.agg_daily)",
         ),
         (
-            "assert_agg_hourly_adds_up_to_agg_daily",
+            "assert_aggregates_agree",
             "delete from marts.agg_hourly where ctid = (select min(ctid) from marts.agg_hourly)",
+        ),
+        (
+            "assert_aggregates_agree",
+            "update marts.agg_daily_campaign set leads = leads + 1 where ctid = (select min(ctid)"
+            " from marts.agg_daily_campaign)",
         ),
         (
             "assert_rows_are_of_the_inboxs_owner",

@@ -57,7 +57,7 @@ local_days as (
         inboxes.tenant_id,
         inboxes.inbox_id,
         inboxes.inbox_timezone,
-        days.midnight::date as local_date
+        series.midnight::date as local_date
     from inboxes
     inner join spans
         on
@@ -67,7 +67,7 @@ local_days as (
         (spans.first_at at time zone inboxes.inbox_timezone)::date,
         (spans.last_at at time zone inboxes.inbox_timezone)::date,
         interval '1 day'
-    ) as days (midnight)
+    ) as series (midnight)
 
 ),
 
