@@ -13,6 +13,7 @@ from tests.conftest import Pipeline
 from warehouse.db import fetch_all, open_pool, tenant_connection
 
 MARTS = (
+    "agg_backlog",
     "agg_daily",
     "agg_daily_campaign",
     "agg_hourly",
@@ -20,10 +21,12 @@ MARTS = (
     "dim_contacts",
     "dim_inboxes",
     "dim_tenants",
+    "fct_conversation_events",
     "fct_conversations",
     "fct_funnel_events",
     "fct_messages",
     "fct_replies",
+    "snap_conversations",
 )
 READERS = ("mirante_app", "mirante_analyst", "mirante_super")
 

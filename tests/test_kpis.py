@@ -1,15 +1,11 @@
 """The numbers of the marts against what the sample's generator planted, row by row."""
 
 from tests.conftest import Pipeline
+from tests.test_isolation import MARTS
 from warehouse.db import fetch_all
 
 # Judgements of a careful reader: the quality of a scoring provider, not of the warehouse.
 JUDGED = {"scenario", "lead_class", "intent", "sentiment", "is_lead", "is_visit_scheduled"}
-MARTS = (
-    "dim_tenants", "dim_inboxes", "dim_agents", "dim_contacts", "fct_conversations",
-    "fct_messages", "fct_replies", "fct_funnel_events", "agg_daily", "agg_daily_campaign",
-    "agg_hourly",
-)  # fmt: skip
 
 
 def columns_of(dsn: str, schema: str, table: str) -> set[str]:

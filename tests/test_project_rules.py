@@ -18,7 +18,11 @@ from tests.conftest import Pipeline
 from warehouse.build import dbt_environment
 from warehouse.settings import PROJECT_ROOT
 
-PREFIXES = {"staging": "stg_", "intermediate": "int_", "marts": ("fct_", "dim_", "agg_", "rpt_")}
+PREFIXES = {
+    "staging": "stg_",
+    "intermediate": "int_",
+    "marts": ("fct_", "dim_", "agg_", "rpt_", "snap_"),
+}
 READERS = ["mirante_app", "mirante_analyst", "mirante_super"]
 
 
@@ -272,6 +276,10 @@ def test_has_tenant_rls_sees(what: str, project: Project, pipeline: Pipeline) ->
             "assert_aggregates_agree",
             "update marts.agg_daily_campaign set leads = leads + 1 where ctid = (select min(ctid)"
             " from marts.agg_daily_campaign)",
+        ),
+        (
+            "assert_backlog_ends_in_the_present",
+            "update marts.agg_backlog set open_conversations = open_conversations + 1",
         ),
         (
             "assert_rows_are_of_the_inboxs_owner",

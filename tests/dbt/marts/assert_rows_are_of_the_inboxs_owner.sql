@@ -91,6 +91,14 @@ rows_of_marts as (
         inbox_id
     from {{ ref('agg_hourly') }}
 
+    union
+
+    select
+        'agg_backlog' as mart,
+        tenant_id,
+        inbox_id
+    from {{ ref('agg_backlog') }}
+
 )
 
 select
