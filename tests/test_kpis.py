@@ -1,5 +1,12 @@
 """The numbers of the marts against what the sample's generator planted, row by row."""
 
+import csv
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from itertools import pairwise
+from pathlib import Path
+
 from tests.conftest import Pipeline
 from tests.test_isolation import MARTS
 from warehouse.db import fetch_all
@@ -100,30 +107,69 @@ def test_every_message_has_the_planted_side(pipeline: Pipeline, sample_admin_dsn
     assert differences(planted, built) == []
 
 
-def test_the_funnel_follows_the_rules(pipeline: Pipeline) -> None:
-    kinds = {kind for (kind,) in pipeline.query("select distinct kind from app.funnel_rules")}
-    assert kinds == {"ai", "crm", "label"}
-    wrong = pipeline.query(
-        """
-        with expected as (
-            select
-                facts.*,
-                labelled.stage is not null as converted,
-                labelled.stage is not null or scores.visit_scheduled is true as visit
-            from marts.fct_conversations as facts
-            left join ai.conversation_scores as scores using (tenant_id, conversation_id)
-            left join app.funnel_rules as labelled
-                on labelled.tenant_id = facts.tenant_id and labelled.kind = 'label'
-                and labelled.stage = 'converted' and labelled.value = any(facts.labels)
+def words_of(text: str) -> list[str]:
+    """Lower case, without accents: what a reader who ignores them sees."""
+    plain = re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFKD", text)).lower()
+    return re.findall("[a-z0-9]+", plain)
+
+
+def says(words: list[str], phrase: list[str]) -> bool:
+    """Somewhere in a message, and not negated there by one of the three words before."""
+    for start in range(len(words) - len(phrase) + 1):
+        before = words[max(start - 3, 0) : start]
+        negated = {"nao", "nunca", "nem", "sem"} & set(before) or any(
+            pair in (("ja", "sou"), ("ja", "tenho")) for pair in pairwise(before)
         )
-        select conversation_id from expected
-        where is_converted <> converted
-            or is_visit_scheduled <> visit
-            or is_lead <> (visit or coalesce(lead_class in ('high', 'medium'), false))
-            or is_qualified <> (visit or coalesce(lead_class = 'high', false))
-        """
-    )
+        if words[start : start + len(phrase)] == phrase and not negated:
+            return True
+    return False
+
+
+def test_the_funnel_follows_the_rules(pipeline: Pipeline, project_root: Path) -> None:
+    """Of the tenant and of its segment's pack, applied once more, in Python."""
+    rules: dict[int, set[tuple[str, str, str]]] = defaultdict(set)
+    for tenant_id, *rule in pipeline.query(
+        "select tenant_id, stage, kind, value from app.funnel_rules"
+    ):
+        rules[tenant_id].add(tuple(rule))
+    assert {kind for own in rules.values() for _, kind, _ in own} == {"ai", "crm", "label"}
+    segments = pipeline.query("select id, segment from app.tenants")
+    with (project_root / "seeds" / "funnel_segment_rules.csv").open() as lines:
+        for row in csv.DictReader(lines):
+            for tenant_id, segment in segments:
+                if segment == row["segment"]:
+                    rules[tenant_id].add((row["stage"], row["rule_kind"], row["rule_value"]))
+    messages: dict[int, list[list[str]]] = defaultdict(list)
+    for conversation_id, content in pipeline.query(
+        "select conversation_id, content from marts.fct_messages"
+        " where sender_kind = 'contact' and content is not null"
+    ):
+        messages[conversation_id].append(words_of(content))
+    wrong, by_kind = [], Counter[str]()
+    for tenant_id, conversation_id, labels, lead_class, has_visit, *flags in pipeline.query(
+        "select facts.tenant_id, conversation_id, labels, facts.lead_class, visit_scheduled,"
+        " is_lead, is_qualified, is_visit_scheduled, is_converted"
+        " from marts.fct_conversations as facts"
+        " left join ai.conversation_scores as scores using (tenant_id, conversation_id)"
+    ):
+        true = {("ai", f"lead_class={lead_class}"), ("ai", f"visit_scheduled={has_visit}".lower())}
+        true |= {("label", label) for label in labels}
+        true |= {
+            ("keyword", value)
+            for _, kind, value in rules[tenant_id]
+            if kind == "keyword"
+            and any(says(words, words_of(value)) for words in messages[conversation_id])
+        }
+        held = {(stage, kind) for stage, kind, value in rules[tenant_id] if (kind, value) in true}
+        by_kind.update(kind for _, kind in held)
+        stages = {stage for stage, _ in held}
+        converted = "converted" in stages
+        visit = converted or "visit_scheduled" in stages
+        lead = visit or "lead" in stages
+        if flags != [lead, visit or (lead and lead_class == "high"), visit, converted]:
+            wrong.append(conversation_id)
     assert wrong == []
+    assert min(by_kind[kind] for kind in ("ai", "label", "keyword")) > 100, by_kind
     (conversions, visits, qualified, leads, scored, count) = pipeline.query(
         "select count(*) filter (where is_converted), count(*) filter (where is_visit_scheduled),"
         " count(*) filter (where is_qualified), count(*) filter (where is_lead),"

@@ -1,5 +1,6 @@
 """What holds for every model, on the manifest of a `dbt build` as an engineer starts it."""
 
+import csv
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from extract.tables import TABLES
 from tests.conftest import Pipeline
 from warehouse.build import dbt_environment
 from warehouse.settings import PROJECT_ROOT
+from warehouse.tenants import SEGMENTS
 
 PREFIXES = {
     "staging": "stg_",
@@ -135,6 +137,17 @@ def test_every_extracted_table_has_a_source_and_a_staging_model(project: Project
     staging = {model["name"] for model in project.models("staging")}
     assert sources == tables
     assert {f"stg_chatwoot__{table}" for table in tables} <= staging
+
+
+def test_every_segment_has_its_pack() -> None:
+    with (PROJECT_ROOT / "seeds" / "funnel_segment_rules.csv").open() as lines:
+        rules = list(csv.DictReader(lines))
+    for segment in SEGMENTS:
+        stages = {rule["stage"] for rule in rules if rule["segment"] == segment}
+        kinds = {rule["rule_kind"] for rule in rules if rule["segment"] == segment}
+        assert stages == {"lead", "visit_scheduled", "converted", "lost"}, segment
+        assert kinds == {"label", "keyword"}, segment
+    assert {rule["segment"] for rule in rules} == set(SEGMENTS)
 
 
 def test_every_key_is_tested_as_an_error(project: Project) -> None:

@@ -212,7 +212,7 @@ def _report(results: Sequence[Any]) -> BuildReport:
         elif status == "warn":
             warnings.append(line)
         elif status in ("success", "pass"):
-            models, tests = models + is_model, tests + (not is_model)
+            models, tests = models + is_model, tests + (node.resource_type == "test")
     if broken:
         raise MiranteError(
             f"dbt build: {len(broken)} models failed, what follows keeps the previous numbers: "

@@ -5,7 +5,7 @@ with rules as (
         *,
         split_part(rule_value, '=', 1) as rule_key,
         substr(rule_value, strpos(rule_value, '=') + 1) as rule_wanted
-    from {{ ref('stg_app__funnel_rules') }}
+    from {{ ref('int_funnel_rules_of_tenants') }}
 
 ),
 

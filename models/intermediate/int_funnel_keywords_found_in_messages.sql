@@ -4,7 +4,7 @@ with rules as (
         tenant_id,
         stage,
         {{ folded_words('rule_value') }} as phrase
-    from {{ ref('stg_app__funnel_rules') }}
+    from {{ ref('int_funnel_rules_of_tenants') }}
     where rule_kind = 'keyword'
 
 ),
