@@ -29,6 +29,7 @@ COMMANDS = (
     "run",
     "serve",
     "env",
+    "crm",
     "tenant",
     "user",
 )

@@ -35,7 +35,9 @@ select
     (select md5(string_agg(t::text, '|' order by account_id)) from app.tenant_accounts as t),
     (select md5(string_agg(t::text, '|' order by inbox_id)) from app.tenant_inboxes as t),
     (select md5(string_agg(t::text, '|' order by tenant_id, id)) from app.funnel_rules as t),
-    (select count(*)::text || max(erased_at)::text from app.erased_rows)
+    (select count(*)::text || max(erased_at)::text from app.erased_rows),
+    (select count(*)::text || max(imported_at)::text from app.crm_rows),
+    (select md5(string_agg(t::text, '|' order by tenant_id, contact_id)) from app.opt_outs as t)
 """
 
 
