@@ -26,6 +26,8 @@ MARTS = (
     "fct_funnel_events",
     "fct_messages",
     "fct_replies",
+    "rpt_chatwoot_parity",
+    "rpt_chatwoot_parity_reasons",
     "rpt_remarketing_queue",
     "snap_conversations",
 )

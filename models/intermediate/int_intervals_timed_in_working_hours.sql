@@ -1,4 +1,5 @@
-{# A table for its row counts: as a view it is guessed to have one row, and joined row by row. #}
+{# A table for its row counts: as a view it is guessed to have one row, and joined row by row. For
+   that reason too the ends are looked up by index one by one: joined, 12,000 took 3.3 s. #}
 {{ config(
     materialized='table',
     indexes=[{
@@ -16,7 +17,8 @@ with inboxes as (
 
 ),
 
-days as (
+-- not materialized: looked up by its index
+days as not materialized (
 
     select * from {{ ref('int_inbox_days_scheduled') }}
 
@@ -85,18 +87,36 @@ final as (
         on
             intervals.tenant_id = inboxes.tenant_id
             and intervals.inbox_id = inboxes.inbox_id
-    inner join days as first_days
-        on
-            intervals.tenant_id = first_days.tenant_id
-            and intervals.inbox_id = first_days.inbox_id
-            and (intervals.started_at at time zone inboxes.inbox_timezone)::date
-            = first_days.local_date
-    inner join days as last_days
-        on
-            intervals.tenant_id = last_days.tenant_id
-            and intervals.inbox_id = last_days.inbox_id
-            and (intervals.ended_at at time zone inboxes.inbox_timezone)::date
-            = last_days.local_date
+    cross join
+        lateral (
+            select
+                days.open_seconds_before,
+                days.opens_at,
+                days.closes_at
+            from days
+            where
+                intervals.tenant_id = days.tenant_id
+                and intervals.inbox_id = days.inbox_id
+                and (intervals.started_at at time zone inboxes.inbox_timezone)::date
+                = days.local_date
+            order by days.local_date
+            limit 1
+        ) as first_days
+    cross join
+        lateral (
+            select
+                days.open_seconds_before,
+                days.opens_at,
+                days.closes_at
+            from days
+            where
+                intervals.tenant_id = days.tenant_id
+                and intervals.inbox_id = days.inbox_id
+                and (intervals.ended_at at time zone inboxes.inbox_timezone)::date
+                = days.local_date
+            order by days.local_date
+            limit 1
+        ) as last_days
 
 )
 
