@@ -234,8 +234,24 @@ def test_a_contact_of_two_tenants_has_each_ones_dates(pipeline: Pipeline) -> Non
 
 
 def test_comments_reach_the_database(pipeline: Pipeline) -> None:
-    assert pipeline.query(
-        "select count(*) from pg_attribute where attrelid = any ("
-        "  select oid from pg_class where relnamespace = 'marts'::regnamespace and relkind = 'r')"
-        " and attnum > 0 and not attisdropped and col_description(attrelid, attnum) is null"
-    ) == [(0,)]
+    """Of every table, view and column that dbt makes."""
+    made = (
+        "relnamespace in ('staging'::regnamespace, 'intermediate'::regnamespace,"
+        " 'marts'::regnamespace) and relkind in ('r', 'v')"
+    )
+    ((relations,),) = pipeline.query(f"select count(*) from pg_class where {made}")
+    assert relations > 60
+    assert (
+        pipeline.query(
+            f"select relname from pg_class where {made} and obj_description(oid) is null"
+        )
+        == []
+    )
+    assert (
+        pipeline.query(
+            "select relname, attname from pg_attribute inner join pg_class on oid = attrelid"
+            f" where {made} and attnum > 0 and not attisdropped"
+            " and col_description(attrelid, attnum) is null"
+        )
+        == []
+    )

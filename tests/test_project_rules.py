@@ -250,6 +250,31 @@ def test_every_kpi_has_its_label_and_help_text(project: Project) -> None:
         assert len(re.findall(r"^pt: \S.*\.$", text, re.MULTILINE)) == 1, name
 
 
+def kpi_table(project: Project) -> str:
+    """README's table: label, definition without the lines for programs, columns that quote it."""
+    quoting: dict[str, list[str]] = {}
+    for mart in sorted(project.models("marts"), key=lambda mart: str(mart["name"])):
+        if mart["name"].startswith(("fct_", "agg_")) and mart["name"] != "agg_daily_campaign":
+            for column in mart["columns"].values():
+                for block in column["doc_blocks"]:
+                    quoting.setdefault(block, []).append(f"`{mart['name']}.{column['name']}`")
+    lines = ["| KPI (label in the pages) | definition | where |", "| --- | --- | --- |"]
+    path = PROJECT_ROOT / "models" / "marts" / "_kpis.md"
+    for name in re.findall(r"{% docs (kpi_\w+) %}", path.read_text()):
+        block = project.manifest["docs"][f"doc.mirante.{name}"]
+        definition = re.split(r"^label: ", block["block_contents"], flags=re.MULTILINE)
+        label = definition[1].splitlines()[0]
+        columns = ", ".join(quoting.get(f"doc.mirante.{name}", [])) or "as it says"
+        lines.append(f"| {label} | {' '.join(definition[0].split())} | {columns} |")
+    return "\n".join(lines)
+
+
+def test_readme_quotes_the_kpi_blocks(project: Project) -> None:
+    table = kpi_table(project)
+    assert table.count("\n") > 15
+    assert table in (PROJECT_ROOT / "README.md").read_text(), f"README's table should be:\n{table}"
+
+
 SABOTAGE = {
     "row security off": "alter table marts.dim_agents disable row level security",
     "forced": "alter table marts.dim_agents force row level security",

