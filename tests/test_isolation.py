@@ -1,8 +1,6 @@
 """Tenant A asks for B's rows: every mart, every way a setting can be wrong, a shared pool."""
 
 import random
-import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -208,27 +206,6 @@ def test_readers_write_nothing(pipeline: Pipeline, role: str, name: str) -> None
 def test_super_sees_every_tenant(pipeline: Pipeline) -> None:
     rows = pipeline.query("select distinct tenant_id from marts.fct_messages", role="super")
     assert {row[0] for row in rows} == set(pipeline.tenants.values())
-
-
-@pytest.fixture
-def analyst(pipeline: Pipeline) -> Iterator[tuple[str, int, int]]:
-    """A log-in of one tenant: its DSN, the tenant, and another one."""
-    tenant_id, foreign_id = list(pipeline.tenants.values())[:2]
-    role = f"mirante_analyst_0123456789ab_t{tenant_id}"
-    admin = pipeline.warehouse.dsn("admin")
-    with psycopg.connect(admin, autocommit=True) as connection:
-        database = sql.Identifier(connection.info.dbname)
-        connection.execute(f"create role {role} login password 'x' in role mirante_analyst")
-        connection.execute(
-            sql.SQL("grant connect on database {} to {}").format(database, sql.Identifier(role))
-        )
-        connection.execute("insert into app.analyst_logins values (%s, %s)", [role, tenant_id])
-    yield re.sub(r"//[^@]+@", f"//{role}:x@", admin), tenant_id, foreign_id
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute("update app.tenants set status = 'active' where id = %s", [tenant_id])
-        connection.execute("delete from app.analyst_logins where role_name = %s", [role])
-        connection.execute(f"drop owned by {role}")
-        connection.execute(f"drop role {role}")
 
 
 def test_analyst_login_is_bound_to_its_tenant(
