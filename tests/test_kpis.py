@@ -4,8 +4,11 @@ import csv
 import re
 import unicodedata
 from collections import Counter, defaultdict
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
+from zoneinfo import ZoneInfo
 
 from tests.conftest import Pipeline
 from tests.test_isolation import MARTS
@@ -231,6 +234,108 @@ def test_a_contact_of_two_tenants_has_each_ones_dates(pipeline: Pipeline) -> Non
         " group by contact_id having count(*) > 1) as shared"
     )[0]
     assert shared > 0
+
+
+def test_events_are_the_distinct_rows_of_chatwoots(pipeline: Pipeline) -> None:
+    kinds = {
+        "conversation_opened": "opened",
+        "conversation_resolved": "resolved",
+        "conversation_bot_resolved": "bot_resolved",
+        "conversation_bot_handoff": "bot_handoff",
+        "conversation_captain_inference_handoff": "bot_handoff",
+    }
+    expected = {
+        (conversation_id, kinds[name], at.replace(tzinfo=UTC))
+        for conversation_id, name, at in pipeline.query(
+            "select conversation_id, name, event_end_time from raw_chatwoot.reporting_events"
+            " where conversation_id in (select conversation_id from marts.fct_conversations)"
+        )
+        if name in kinds
+    }
+    rows = pipeline.query(
+        "select conversation_id, event_kind, event_at from marts.fct_conversation_events"
+    )
+    assert len(rows) == len(expected) > 3000
+    assert set(rows) == expected
+    assert {kind for _, kind, _ in rows} == set(kinds.values())
+
+
+def test_backlog_of_a_day_is_who_was_open_at_its_end(pipeline: Pipeline) -> None:
+    """Conversation by conversation, at the midnights of a few days of before the first snapshot."""
+    zones = dict(pipeline.query("select tenant_id, timezone from marts.dim_tenants"))
+    events: dict[int, list[tuple[datetime, bool]]] = defaultdict(list)
+    for conversation_id, kind, at in pipeline.query(
+        "select conversation_id, event_kind, event_at from marts.fct_conversation_events"
+        " where event_kind in ('opened', 'resolved')"
+    ):
+        events[conversation_id].append((at, kind == "opened"))
+    conversations = pipeline.query(
+        "select tenant_id, inbox_id, conversation_id, created_at, last_message_at, status"
+        " from marts.fct_conversations"
+    )
+    built = {
+        row[:3]: row[3:]
+        for row in pipeline.query(
+            "select tenant_id, inbox_id, date, open_conversations, is_estimated"
+            " from marts.agg_backlog"
+        )
+    }
+    for day in (date(2026, 1, 20), date(2026, 4, 5), date(2026, 6, 29)):
+        expected: dict[tuple[int, int, date], int] = Counter()
+        for tenant_id, inbox_id, conversation_id, created_at, last_at, status in conversations:
+            midnight = datetime.combine(
+                day + timedelta(days=1), time(), tzinfo=ZoneInfo(zones[tenant_id])
+            )
+            happened = sorted(row for row in events[conversation_id] if row[0] < midnight)
+            is_imported_closed = status in ("resolved", "snoozed") and not any(
+                not opened for _, opened in events[conversation_id]
+            )
+            is_open = happened[-1][1] if happened else True
+            if (
+                is_imported_closed
+                and last_at < midnight
+                and (not happened or happened[-1][0] <= last_at)
+            ):
+                is_open = False
+            expected[tenant_id, inbox_id, day] += created_at < midnight and is_open
+        assert sum(expected.values()) > 100
+        wrong = {
+            key: (count, built.get(key))
+            for key, count in expected.items()
+            if built.get(key, (0, True)) != (count, True)
+        }
+        assert wrong == {}
+
+
+def test_the_comparison_of_tenants_is_each_ones_months(pipeline: Pipeline) -> None:
+    """Medians by Python, sums against the days."""
+    values: dict[tuple[int, date], list[int]] = defaultdict(list)
+    contacts: dict[tuple[int, date], set[int]] = defaultdict(set)
+    for tenant_id, created, seconds, contact_id in pipeline.query(
+        "select tenant_id, created_date, first_reply_seconds, contact_id"
+        " from marts.fct_conversations"
+    ):
+        month = (tenant_id, created.replace(day=1))
+        contacts[month] |= {contact_id} - {None}
+        if seconds is not None:
+            values[month].append(seconds)
+    rows = pipeline.query(
+        "select tenant_id, month, first_reply_seconds_median, unique_contacts"
+        " from marts.rpt_tenant_comparison"
+    )
+    assert len(rows) > 30
+    for tenant_id, month, median_seconds, unique_contacts in rows:
+        expected = values[tenant_id, month]
+        assert median_seconds == (median(expected) if expected else None)
+        assert unique_contacts == len(contacts[tenant_id, month])
+    columns = columns_of(pipeline.warehouse.dsn("owner"), "marts", "agg_daily")
+    sums = ", ".join(f"sum({c})" for c in sorted(columns - {"tenant_id", "date", "inbox_id"}))
+    assert sums.count("sum") > 25
+    assert pipeline.query(
+        f"select tenant_id, {sums} from marts.agg_daily group by 1 order by 1"
+    ) == pipeline.query(
+        f"select tenant_id, {sums} from marts.rpt_tenant_comparison group by 1 order by 1"
+    )
 
 
 def test_comments_reach_the_database(pipeline: Pipeline) -> None:

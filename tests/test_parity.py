@@ -1,19 +1,27 @@
 """Chatwoot's seven metrics once more from the raw rows, in Python, and every difference."""
 
 from collections import defaultdict
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from math import isfinite
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+import psycopg
 import pytest
 
 from tests.conftest import Pipeline
+from warehouse.build import build
 
 TIMES = {
     "first_response": "first_response_time",
     "reply_time": "reply_time",
     "conversation_resolved": "resolution_time",
 }
+
+
+# What still is in Chatwoot, on a day.
+COUNTED = "_deleted_at is null and isfinite(created_at)"
 
 
 class Cell(NamedTuple):
@@ -53,22 +61,21 @@ def as_chatwoot_counts(
             sums[cell] += seconds or 0
 
     for inbox_id, at in pipeline.query(
-        "select inbox_id, created_at from raw_chatwoot.conversations where _deleted_at is null"
+        f"select inbox_id, created_at from raw_chatwoot.conversations where {COUNTED}"
     ):
         add("conversations_count", inbox_id, at)
     for inbox_id, at, message_type in pipeline.query(
-        "select inbox_id, created_at, message_type from raw_chatwoot.messages"
-        " where _deleted_at is null"
+        f"select inbox_id, created_at, message_type from raw_chatwoot.messages where {COUNTED}"
     ):
         if message_type in (0, 1):
             add(("incoming", "outgoing")[message_type] + "_messages_count", inbox_id, at)
     for name, inbox_id, at, value in pipeline.query(
         "select name, inbox_id, created_at, value from raw_chatwoot.reporting_events"
-        " where _deleted_at is null"
+        f" where {COUNTED}"
     ):
         if name == "conversation_resolved":
             add("resolutions_count", inbox_id, at)
-        if name in TIMES and value is not None:
+        if name in TIMES and value is not None and isfinite(value):
             add(TIMES[name], inbox_id, at, value)
     return {
         cell: (count, sums[cell] if cell.metric in TIMES.values() else None)
@@ -173,3 +180,91 @@ def test_a_reason_is_what_it_says(
     )
     ((counted,),) = pipeline.query(expected, list(zones))
     assert stored == counted < 0
+
+
+# What SQL tools, old releases, broken clocks and deletions leave in a table, which is the `{}`.
+BROKEN = {
+    "conversations": (
+        "update {} set created_at = 'infinity' where id % 401 = 0",
+        "update {} set created_at = '-infinity', last_activity_at = 'infinity' where id % 409 = 0",
+        "update {} set inbox_id = 8 where inbox_id = 1 and id % 31 = 0",  # moved to another tenant
+        "update {} set inbox_id = 15 where inbox_id = 1 and id % 37 = 0",  # and to nobody
+        "update {} set _deleted_at = now() where id % 211 = 0",
+        "update {} set status = 9 where id % 419 = 0",
+        """update {} set additional_attributes = '{{"referer": "https://x/?utm_source=%FF"}}'
+        where id % 17 = 0""",
+    ),
+    "messages": (
+        "update {} set created_at = 'infinity' where id % 1009 = 0",
+        "update {} set created_at = '-infinity' where id % 1013 = 0",
+        "update {} set created_at = '1970-01-01' where id % 5003 = 0",
+        "update {} set created_at = '5000-01-01' where id % 5009 = 0",
+        "update {} set inbox_id = 2 where inbox_id = 3 and id % 41 = 0",
+        "update {} set private = true where message_type = 0 and id % 1019 = 0",
+        "update {} set created_at = date_trunc('hour', created_at) where conversation_id % 50 = 0",
+    ),
+    "reporting_events": (
+        "update {} set _deleted_at = now() where id % 97 = 0",
+        "update {} set _deleted_at = now(), value = null where id % 89 = 0",
+        "update {} set event_end_time = null where id % 101 = 0",
+        "update {} set event_end_time = 'infinity' where id % 307 = 0",
+        "update {} set value = null where id % 103 = 0",
+        "update {} set value = value + 0.5 where id % 211 = 0",
+        "update {} set value = 'NaN' where id % 503 = 0",
+        "update {} set value = '-infinity' where id % 509 = 0",
+        "update {} set inbox_id = 2 where id % 107 = 0",
+        "update {} set inbox_id = 15 where id % 109 = 0",
+        "update {} set conversation_id = null where id % 113 = 0",
+        "update {} set conversation_id = 999999 where id % 127 = 0",
+        "update {} set event_start_time = null where id % 131 = 0",
+        "update {} set created_at = created_at - interval '300 days' where id % 139 = 0",
+    ),
+    "csat_survey_responses": ("update {} set created_at = 'infinity' where id % 9 = 0",),
+    "taggings": ("update {} set created_at = 'infinity' where id % 10 = 0",),
+    "working_hours": (
+        "update {} set open_hour = null where id % 5 = 0",
+        "update {} set close_hour = 30 where id % 7 = 0",
+    ),
+    "inboxes": ("update {} set timezone = 'Brasilia' where id = 8",),
+    "contacts": ("update {} set phone_number = '+12' where id % 11 = 0",),
+}
+
+
+@pytest.fixture(scope="module")
+def broken(pipeline: Pipeline) -> Iterator[Pipeline]:
+    """The warehouse built from a raw schema full of broken rows; as it was afterwards."""
+    states = "intermediate.int_conversation_states_observed"
+    tables = {f"raw_chatwoot.{table}": f"broken.{table}" for table in BROKEN} | {
+        states: "broken.states"
+    }
+    with psycopg.connect(pipeline.warehouse.dsn("owner"), autocommit=True) as connection:
+        connection.execute("create schema broken")
+        for table, kept in tables.items():
+            connection.execute(f"create table {kept} as select * from {table}")
+        try:
+            for table, changes in BROKEN.items():
+                for change in changes:
+                    connection.execute(change.format(f"raw_chatwoot.{table}"))
+            build(pipeline.settings, pipeline.warehouse)
+            yield pipeline
+        finally:
+            for table, kept in tables.items():
+                connection.execute(f"truncate {table}")
+                connection.execute(f"insert into {table} select * from {kept}")
+            connection.execute("drop schema broken cascade")
+            build(pipeline.settings, pipeline.warehouse)
+
+
+def test_broken_rows_break_no_mart_and_no_reason(
+    broken: Pipeline, zones: dict[int, tuple[int, ZoneInfo]]
+) -> None:
+    """Every model builds, every data test passes, and parity holds as on whole rows."""
+    ((infinite, gone),) = broken.query(
+        "select (select count(*) from raw_chatwoot.messages where not isfinite(created_at)),"
+        " (select count(*) from raw_chatwoot.reporting_events where _deleted_at is not null)"
+    )
+    assert infinite > 50
+    assert gone > 300
+    test_chatwoots_numbers_are_what_chatwoot_counts(broken, zones)
+    test_our_numbers_are_those_of_the_days(broken)
+    test_reasons_add_up_to_every_difference_and_nothing_is_left(broken)
