@@ -177,12 +177,18 @@ def test_another_tenants_contact_is_nobody(
         (tenant_id,),
         (pipeline.tenants[foreign_slug],),
     ]
-    for role in ("app", "super"):
+
+
+@pytest.mark.parametrize("table", ["crm_rows", "opt_outs"])
+def test_no_reader_has_a_right_to_the_rows(
+    pipeline: Pipeline, analyst: tuple[str, int, int], table: str
+) -> None:
+    for dsn in (pipeline.warehouse.dsn("app"), pipeline.warehouse.dsn("super"), analyst[0]):
         with (
-            psycopg.connect(pipeline.warehouse.dsn(role)) as connection,
+            psycopg.connect(dsn) as connection,
             pytest.raises(psycopg.errors.InsufficientPrivilege),
         ):
-            connection.execute("select * from app.crm_rows")
+            connection.execute(f"select * from app.{table}")
 
 
 def test_the_command_reports_rows_and_refuses_with_one_line(

@@ -17,6 +17,7 @@ import pytest
 from extract.tables import TABLES
 from tests.conftest import Pipeline
 from tests.test_isolation import AGENCY_MARTS
+from tests.test_kpis import words_of
 from warehouse.build import dbt_environment
 from warehouse.settings import PROJECT_ROOT
 from warehouse.tenants import SEGMENTS
@@ -149,6 +150,13 @@ def test_every_segment_has_its_pack() -> None:
         assert stages == {"lead", "visit_scheduled", "converted", "lost"}, segment
         assert kinds == {"label", "keyword"}, segment
     assert {rule["segment"] for rule in rules} == set(SEGMENTS)
+    # Case and accents are folded: "tem vaga" is "têm vaga".
+    folded = [
+        (rule["segment"], rule["stage"], " ".join(words_of(rule["rule_value"])))
+        for rule in rules
+        if rule["rule_kind"] == "keyword"
+    ]
+    assert len(folded) == len(set(folded))
 
 
 def test_every_key_is_tested_as_an_error(project: Project) -> None:
