@@ -55,6 +55,18 @@ def test_comma_tab_and_byte_order_mark(crm_file: Path) -> None:
     ):
         crm_file.write_text(text, encoding="utf-8")
         assert [(row.phone, row.converted_on) for row in read_crm_file(crm_file)] == expected
+    crm_file.write_bytes("telefone\tdata\n11987654321\t05/01/2026\n".encode("utf-16"))
+    assert [(row.phone, row.converted_on) for row in read_crm_file(crm_file)] == expected
+
+
+def test_a_line_break_inside_a_cell_is_no_row(crm_file: Path) -> None:
+    crm_file.write_text(
+        'nota,email,data\n"liga\ndepois\u2028",a@b.c,05/01/2026\n,d@e.f,06/01/2026\n'
+    )
+    assert [(row.number, row.email) for row in read_crm_file(crm_file)] == [
+        (2, "a@b.c"),
+        (3, "d@e.f"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -62,6 +74,7 @@ def test_comma_tab_and_byte_order_mark(crm_file: Path) -> None:
     [
         ("", ["the file is empty"]),
         ("nome;telefone\nAna;11987654321\n", ["no column for the date", "data"]),
+        ("telefone;data\n" + "9" * 200_000 + ";05/01/2026\n", ["no CSV file"]),
         ("nome;data\nAna;05/01/2026\n", ["no column to know a contact by", "telefone", "email"]),
         ("telefone;data\n123;05/01/2026\n", ["row 2, column telefone", "'123'"]),
         ("Telefone Celular;data\nabc;05/01/2026\n", ["row 2, column Telefone Celular", "'abc'"]),

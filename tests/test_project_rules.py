@@ -283,6 +283,35 @@ def test_readme_quotes_the_kpi_blocks(project: Project) -> None:
     assert table in (PROJECT_ROOT / "README.md").read_text(), f"README's table should be:\n{table}"
 
 
+# What people argue about, and the unit test that says how it is.
+RULES = {
+    "first reply": "a_bot_handoff_before_the_reply_restarts_the_clock",
+    "bots are no agents": "sender_kind_tells_people_from_machines",
+    "notes are no messages": "notes_activity_templates_and_orphans_are_no_messages",
+    "a wait": "a_wait_ends_with_an_agent_and_is_dropped_by_a_resolve",
+    "working hours": "business_seconds_are_those_inside_working_hours",
+    "a day's hours": "a_day_opens_by_the_inboxs_wall_clock",
+    "reopening": "a_reopening_is_an_opened_event_between_resolves",
+    "reopening without events": "without_opened_events_each_further_resolve_is_a_reopening",
+    "one touch, bot, waiting": "one_touch_bot_resolved_and_waiting_follow_from_messages",
+    "the tenant's day": "created_date_is_the_day_in_the_tenants_zone",
+    "a negated keyword": "a_keyword_is_whole_words_without_case_accents_or_negation",
+    "the ninth digit": "a_crm_row_is_one_conversion_of_the_contacts_last_conversation",
+    "implied stages": "a_later_stage_implies_the_earlier_and_the_first_evidence_wins",
+    "backlog": "backlog_is_estimated_from_events_until_the_first_snapshot",
+    "the queue": "the_queue_has_each_contacts_latest_lead_that_may_be_asked_again",
+    "campaign tags": "utm_tags_are_read_from_the_referrers_query",
+    "no time": "an_infinite_time_is_no_time",
+}
+
+
+def test_every_disputed_rule_has_its_unit_test(project: Project) -> None:
+    names = {test["name"] for test in project.manifest["unit_tests"].values()}
+    assert set(RULES.values()) <= names, set(RULES.values()) - names
+    passed = {result["unique_id"].split(".")[-1] for result in project.results}
+    assert set(RULES.values()) <= passed
+
+
 SABOTAGE = {
     "row security off": "alter table marts.dim_agents disable row level security",
     "forced": "alter table marts.dim_agents force row level security",

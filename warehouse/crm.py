@@ -6,6 +6,7 @@ model int_crm_rows_matched_to_conversations, asked once for the report.
 
 import csv
 import hashlib
+import io
 import re
 import unicodedata
 from collections import Counter
@@ -163,12 +164,15 @@ def _lines(path: Path) -> Iterator[list[str]]:
     except OSError as error:
         raise UsageError(f"--file {path}: {error.strerror or error}") from None
     try:
-        text = content.decode("utf-8-sig")
+        utf16 = content[:2] in (b"\xff\xfe", b"\xfe\xff")  # a spreadsheet's "Unicode text"
+        text = content.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("cp1252", errors="replace")  # what Excel writes in Brazil
-    header = text.split("\n", 1)[0]
-    delimiter = max(";,\t", key=header.count)
-    return csv.reader(text.splitlines(keepends=True), delimiter=delimiter)
+    delimiter = max(";,\t", key=text.split("\n", 1)[0].count)
+    try:
+        yield from csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    except csv.Error as error:
+        raise UsageError(f"{path}: this is no CSV file: {error}") from None
 
 
 def _columns(path: Path, header: Sequence[str]) -> dict[str, list[int]]:
