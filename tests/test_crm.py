@@ -82,6 +82,7 @@ def test_a_line_break_inside_a_cell_is_no_row(crm_file: Path) -> None:
         ("telefone;data\n11987654321;31/02/2026\n", ["row 2, column data", "31/02/2026"]),
         ("telefone;data\n11987654321;\n", ["row 2, column data", "missing"]),
         ("telefone;data\n11987654321;05/01/2999\n", ["row 2, column data", "future"]),
+        ("telefone;data\n11987654321;05/01/0206\n", ["row 2, column data", "before 2000"]),
         ("telefone;data\n11987654321\n", ["row 2, column data", "missing"]),
         ("email;data\nana exemplo;05/01/2026\n", ["row 2, column email", "'ana exemplo'"]),
         ("id;email;data\nA;a@b;05/01/2026\nA;c@d;05/01/2026\n", ["row 3, column id", "row 2"]),

@@ -34,6 +34,7 @@ HEADERS = {
     "id": ("id", "codigo", "code", "referencia", "reference"),
 }  # fmt: skip
 DATE_FORMATS = ("%d/%m/%Y", "%Y-%m-%d", "%d-%m-%Y", "%d.%m.%Y", "%d/%m/%y")
+FIRST_YEAR = 2000  # what is before it was mistyped
 SHOWN_ERRORS = 5
 # Why a row meets no conversation, by its status in the model that matches.
 REASONS = {
@@ -228,6 +229,8 @@ def _date(text: str, _: str) -> str:
             continue
         if parsed > datetime.now(UTC).date() + timedelta(days=1):
             raise ValueError(f"{text!r} is in the future")
+        if parsed.year < FIRST_YEAR:
+            raise ValueError(f"{text!r} is before {FIRST_YEAR}")
         return parsed.isoformat()
     raise ValueError(f"{text!r} is no date: write DD/MM/YYYY or YYYY-MM-DD")
 
