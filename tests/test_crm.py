@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import Pipeline
 from tests.test_cli import assert_one_line, mirante
+from warehouse.build import build
 from warehouse.crm import import_crm, read_crm_file
 from warehouse.errors import UsageError
 
@@ -140,6 +141,43 @@ def test_rows_meet_the_contacts_last_conversation_before_their_date(
     ).fetchall()
     assert dict(credited) == expected
     assert len(credited) == len(expected)  # one row, one conversion
+
+
+def test_an_imported_customer_is_a_conversion_on_the_pages(
+    pipeline: Pipeline, imported: psycopg.Connection, crm_file: Path
+) -> None:
+    """Counted on the conversation's day, reached on the CRM's; other tenants' stay as they are."""
+    ((tenant_id, conversation_id, phone, created),) = pipeline.query(
+        "select tenant_id, conversation_id, contact_phone, created_date"
+        " from marts.fct_conversations where tenant_id = %s and not is_lead"
+        " and contact_phone ~ '^[+]55..9[6-9]' and contact_phone not in (select contact_phone"
+        "  from marts.fct_conversations where contact_phone is not null"
+        "  group by 1 having count(*) > 1) order by conversation_id limit 1",
+        pipeline.tenants[SLUG],
+    )
+    day = created + timedelta(days=5)
+    crm_file.write_text(f"telefone;data\n{phone};{day:%d/%m/%Y}\n")
+    models = "fct_funnel_events fct_conversations agg_daily agg_daily_campaign"
+    conversions = "select tenant_id, sum(conversions), sum(leads) from marts.agg_daily group by 1"
+    before = {row[0]: row[1:] for row in pipeline.query(conversions)}
+    import_crm(pipeline.warehouse.dsn("owner"), tenant_slug=SLUG, path=crm_file)
+    build(pipeline.settings, pipeline.warehouse, select=models)
+    try:
+        after = {row[0]: row[1:] for row in pipeline.query(conversions)}
+        assert after == before | {tenant_id: tuple(n + 1 for n in before[tenant_id])}
+        assert pipeline.query(
+            "select stage, evidence_kind, reached_date from marts.fct_funnel_events"
+            " where conversation_id = %s order by stage",
+            conversation_id,
+        ) == [
+            ("converted", "crm", day),
+            ("lead", "implied", day),
+            ("visit_scheduled", "implied", day),
+        ]
+    finally:
+        imported.execute("delete from app.crm_rows")
+        build(pipeline.settings, pipeline.warehouse, select=models)
+    assert {row[0]: row[1:] for row in pipeline.query(conversions)} == before
 
 
 def test_importing_again_changes_nothing_and_a_dry_run_keeps_nothing(

@@ -338,6 +338,43 @@ def test_the_comparison_of_tenants_is_each_ones_months(pipeline: Pipeline) -> No
     )
 
 
+def test_the_queue_is_every_contact_whose_latest_lead_is_still_to_win(pipeline: Pipeline) -> None:
+    blocked = {
+        contact_id
+        for (contact_id,) in pipeline.query("select id from raw_chatwoot.contacts where blocked")
+    }
+    whole = {
+        tenant_id for (tenant_id,) in pipeline.query("select tenant_id from app.tenant_accounts")
+    }
+    latest: dict[tuple[int, int], tuple] = {}
+    for row in pipeline.query(
+        "select tenant_id, contact_id, conversation_id, is_converted, status, lead_class, labels,"
+        " channel, last_contact_message_at from marts.fct_conversations"
+        " where is_lead and contact_id is not null order by created_at, conversation_id"
+    ):
+        latest[row[:2]] = row[2:]
+    expected = {}
+    for (tenant_id, contact_id), row in latest.items():
+        conversation_id, is_converted, status, lead_class, labels, channel, last_at = row
+        lost = lead_class == "low" or {"perdido", "sem-interesse", "desistiu"} & set(labels)
+        if is_converted or (status == "resolved" and lost):
+            continue
+        if tenant_id in whole and contact_id in blocked:
+            continue
+        free = channel in ("whatsapp", "facebook", "instagram") and last_at is not None
+        ends_at = last_at + timedelta(hours=24) if free else None
+        expected[tenant_id, contact_id] = (conversation_id, ends_at)
+    built = {
+        row[:2]: row[2:]
+        for row in pipeline.query(
+            "select tenant_id, contact_id, conversation_id, free_window_ends_at"
+            " from marts.rpt_remarketing_queue"
+        )
+    }
+    assert len(latest) > len(expected) > 1000
+    assert built == expected
+
+
 def test_comments_reach_the_database(pipeline: Pipeline) -> None:
     """Of every table, view and column that dbt makes."""
     made = (
