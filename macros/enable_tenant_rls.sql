@@ -1,10 +1,11 @@
-{# Who may read which rows of a mart. `printed` is the condition as PostgreSQL prints it back,
-   by which we see whether a policy is already as wanted. #}
-{% macro tenant_policies() %}
+{# Who may read which rows of a mart, for those of the three that may read it at all. `printed` is
+   the condition as PostgreSQL prints it back, by which we see whether a policy is already as
+   wanted. #}
+{% macro tenant_policies(readers) %}
     {#- An analyst reads plans: with the tenant in a subquery beside the column, EXPLAIN ANALYZE says
         "never executed" where no row of any tenant matches. So the subquery stands alone, asked
         once before any row, and the tenant comes from the log-in's name. #}
-    {{ return([
+    {%- set policies = [
         {
             "name": "tenant_isolation",
             "role": "mirante_app",
@@ -23,16 +24,17 @@
             "condition": "true",
             "printed": "true",
         },
-    ]) }}
+    ] %}
+    {{ return(policies | selectattr("role", "in", readers) | list) }}
 {% endmacro %}
 
 
 {# One row for each policy that is missing, altered or not ours. #}
-{% macro tenant_policy_differences(relation) %}
+{% macro tenant_policy_differences(relation, readers) %}
     with wanted (policy_name, reader, condition) as (
 
         values
-        {%- for policy in tenant_policies() %}
+        {%- for policy in tenant_policies(readers) %}
         ('{{ policy.name }}', '{{ policy.role }}', $printed${{ policy.printed }}$printed$)
         {{- "," if not loop.last }}
         {%- endfor %}
@@ -67,11 +69,12 @@
 
 {# Post-hook of everything in marts/. Issues nothing where all is as wanted: dropping and creating
    a policy would wait behind the slowest reader. ENABLE, not FORCE: under FORCE the owner's own
-   tests would see no rows and pass. #}
+   tests would see no rows and pass. Policies go with the mart's grants. #}
 {% macro enable_tenant_rls() %}
     {%- if execute %}
+    {%- set readers = config.get("grants")["select"] %}
     {%- set differences = {} %}
-    {%- for row in run_query(tenant_policy_differences(this)) %}
+    {%- for row in run_query(tenant_policy_differences(this, readers)) %}
         {%- do differences.update({row["policy_name"]: row["is_present"]}) %}
     {%- endfor %}
     {%- set is_off = run_query(
@@ -83,7 +86,7 @@
     {%- for name, is_present in differences.items() if is_present %}
     drop policy {{ adapter.quote(name) }} on {{ this }};
     {%- endfor %}
-    {%- for policy in tenant_policies() if policy.name in differences %}
+    {%- for policy in tenant_policies(readers) if policy.name in differences %}
     create policy {{ policy.name }} on {{ this }} for select to {{ policy.role }}
         using ({{ policy.condition }});
     {%- endfor %}

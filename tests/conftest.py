@@ -1,6 +1,7 @@
 """A throw-away PostgreSQL from the wheel, the sample Chatwoot, and one whole pipeline a run."""
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from warehouse import demo
 from warehouse.db import SAMPLE_DATABASE, Warehouse, fetch_all, open_warehouse
@@ -31,9 +33,9 @@ class Pipeline:
     users: dict[str, tuple[str, str]]
     super_admin: tuple[str, str]
 
-    def query(self, sql: str, *parameters: object, role: str = "owner") -> list[tuple]:
+    def query(self, statement: str, *parameters: object, role: str = "owner") -> list[tuple]:
         """Rows as `role`; owner and admin see every tenant."""
-        return fetch_all(self.warehouse.dsn(role), sql, list(parameters) or None)
+        return fetch_all(self.warehouse.dsn(role), statement, list(parameters) or None)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -99,6 +101,27 @@ def pipeline(settings: Settings, warehouse: Warehouse, sample_dsn: str) -> Pipel
     build(settings, warehouse, select=AFTER_ENRICHMENT)
     super_admin = users.pop("")
     return Pipeline(settings, warehouse, tenants, users, super_admin)
+
+
+@pytest.fixture
+def analyst(pipeline: Pipeline) -> Iterator[tuple[str, int, int]]:
+    """A log-in of one tenant: its DSN, the tenant, and another one."""
+    tenant_id, foreign_id = list(pipeline.tenants.values())[:2]
+    role = f"mirante_analyst_0123456789ab_t{tenant_id}"
+    admin = pipeline.warehouse.dsn("admin")
+    with psycopg.connect(admin, autocommit=True) as connection:
+        database = sql.Identifier(connection.info.dbname)
+        connection.execute(f"create role {role} login password 'x' in role mirante_analyst")
+        connection.execute(
+            sql.SQL("grant connect on database {} to {}").format(database, sql.Identifier(role))
+        )
+        connection.execute("insert into app.analyst_logins values (%s, %s)", [role, tenant_id])
+    yield re.sub(r"//[^@]+@", f"//{role}:x@", admin), tenant_id, foreign_id
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute("update app.tenants set status = 'active' where id = %s", [tenant_id])
+        connection.execute("delete from app.analyst_logins where role_name = %s", [role])
+        connection.execute(f"drop owned by {role}")
+        connection.execute(f"drop role {role}")
 
 
 @pytest.fixture(scope="session")

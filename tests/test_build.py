@@ -179,3 +179,42 @@ def test_history_of_an_inbox_mapped_late_and_what_is_deleted_at_the_source(
         "where conversation_id = %s",
         [lost],
     )[0][1:] == (0, 0)
+
+
+def test_snapshots_outlive_every_build(pipeline: Pipeline, owner: psycopg.Connection) -> None:
+    """Nothing new records nothing; a change ends a state; a full refresh keeps what was seen."""
+    history = "select count(*), max(observed_at) from intermediate.int_conversation_states_observed"
+    conversation_id = pipeline.query(
+        "select min(conversation_id) from marts.snap_conversations where status = 'resolved'"
+    )[0][0]
+
+    def record(*, full_refresh: bool = False) -> list[tuple]:
+        build(
+            pipeline.settings, pipeline.warehouse, full_refresh=full_refresh,
+            select="int_conversation_states_observed snap_conversations",
+        )  # fmt: skip
+        return pipeline.query(
+            "select status, valid_from, valid_to from marts.snap_conversations"
+            " where conversation_id = %s order by valid_from",
+            conversation_id,
+        )
+
+    (rows, last_seen) = pipeline.query(history)[0]
+    (first,) = record()
+    assert pipeline.query(history) == [(rows, last_seen)]
+    source = "update raw_chatwoot.conversations set status = %s where id = %s"
+    owner.execute(source, [0, conversation_id])
+    try:
+        states = record(full_refresh=True)
+        assert [state[0] for state in states] == ["resolved", "open"]
+        assert states[0] == ("resolved", first[1], states[1][1])
+        assert states[1][2] is None
+        assert pipeline.query(history)[0][0] == rows + 1
+    finally:
+        owner.execute(source, [1, conversation_id])
+        owner.execute(
+            "delete from intermediate.int_conversation_states_observed"
+            " where conversation_id = %s and observed_at > %s",
+            [conversation_id, first[1]],
+        )
+        assert record() == [first]

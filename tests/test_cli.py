@@ -36,6 +36,7 @@ COMMANDS = (
     "status",
     "serve",
     "env",
+    "crm",
     "tenant",
     "user",
 )

@@ -1,5 +1,6 @@
 """What holds for every model, on the manifest of a `dbt build` as an engineer starts it."""
 
+import csv
 import json
 import os
 import re
@@ -15,10 +16,17 @@ import pytest
 
 from extract.tables import TABLES
 from tests.conftest import Pipeline
+from tests.test_isolation import AGENCY_MARTS
+from tests.test_kpis import words_of
 from warehouse.build import dbt_environment
 from warehouse.settings import PROJECT_ROOT
+from warehouse.tenants import SEGMENTS
 
-PREFIXES = {"staging": "stg_", "intermediate": "int_", "marts": ("fct_", "dim_", "agg_", "rpt_")}
+PREFIXES = {
+    "staging": "stg_",
+    "intermediate": "int_",
+    "marts": ("fct_", "dim_", "agg_", "rpt_", "snap_"),
+}
 READERS = ["mirante_app", "mirante_analyst", "mirante_super"]
 
 
@@ -133,6 +141,24 @@ def test_every_extracted_table_has_a_source_and_a_staging_model(project: Project
     assert {f"stg_chatwoot__{table}" for table in tables} <= staging
 
 
+def test_every_segment_has_its_pack() -> None:
+    with (PROJECT_ROOT / "seeds" / "funnel_segment_rules.csv").open() as lines:
+        rules = list(csv.DictReader(lines))
+    for segment in SEGMENTS:
+        stages = {rule["stage"] for rule in rules if rule["segment"] == segment}
+        kinds = {rule["rule_kind"] for rule in rules if rule["segment"] == segment}
+        assert stages == {"lead", "visit_scheduled", "converted", "lost"}, segment
+        assert kinds == {"label", "keyword"}, segment
+    assert {rule["segment"] for rule in rules} == set(SEGMENTS)
+    # Case and accents are folded: "tem vaga" is "têm vaga".
+    folded = [
+        (rule["segment"], rule["stage"], " ".join(words_of(rule["rule_value"])))
+        for rule in rules
+        if rule["rule_kind"] == "keyword"
+    ]
+    assert len(folded) == len(set(folded))
+
+
 def test_every_key_is_tested_as_an_error(project: Project) -> None:
     for model in project.models():
         tests = project.tests_of(model, "unique_key")
@@ -173,7 +199,8 @@ def test_every_mart_is_a_contracted_table_behind_row_security(project: Project) 
         assert config.get("incremental_strategy") != "merge", name
         assert config["contract"]["enforced"], name
         assert config["access"] == "public", name
-        assert config["grants"] == {"select": READERS}, name
+        readers = ["mirante_super"] if name in AGENCY_MARTS else READERS
+        assert config["grants"] == {"select": readers}, name
         hooks = [hook for hook in config["post-hook"] if "enable_tenant_rls" in hook["sql"]]
         assert [hook["transaction"] for hook in hooks] == [True], name
         assert next(iter(mart["columns"])) == "tenant_id", name
@@ -182,7 +209,9 @@ def test_every_mart_is_a_contracted_table_behind_row_security(project: Project) 
         assert columns[0] == "tenant_id", name
         assert {"columns": columns, "unique": True} in config["indexes"], name
         assert all(index["columns"][0] == "tenant_id" for index in config["indexes"]), name
-        assert project.tests_of(mart, "has_tenant_rls"), name
+        (rls,) = project.tests_of(mart, "has_tenant_rls")
+        tested = rls["test_metadata"]["kwargs"].get("readers", READERS)
+        assert (tested, rls["config"]["severity"].lower()) == (readers, "error"), name
 
 
 def test_nothing_outside_marts_is_granted(project: Project, pipeline: Pipeline) -> None:
@@ -229,6 +258,60 @@ def test_every_kpi_has_its_label_and_help_text(project: Project) -> None:
         assert len(re.findall(r"^pt: \S.*\.$", text, re.MULTILINE)) == 1, name
 
 
+def kpi_table(project: Project) -> str:
+    """README's table: label, definition without the lines for programs, columns that quote it."""
+    quoting: dict[str, list[str]] = {}
+    for mart in sorted(project.models("marts"), key=lambda mart: str(mart["name"])):
+        if mart["name"].startswith(("fct_", "agg_")) and mart["name"] != "agg_daily_campaign":
+            for column in mart["columns"].values():
+                for block in column["doc_blocks"]:
+                    quoting.setdefault(block, []).append(f"`{mart['name']}.{column['name']}`")
+    lines = ["| KPI (label in the pages) | definition | where |", "| --- | --- | --- |"]
+    path = PROJECT_ROOT / "models" / "marts" / "_kpis.md"
+    for name in re.findall(r"{% docs (kpi_\w+) %}", path.read_text()):
+        block = project.manifest["docs"][f"doc.mirante.{name}"]
+        definition = re.split(r"^label: ", block["block_contents"], flags=re.MULTILINE)
+        label = definition[1].splitlines()[0]
+        columns = ", ".join(quoting.get(f"doc.mirante.{name}", [])) or "as it says"
+        lines.append(f"| {label} | {' '.join(definition[0].split())} | {columns} |")
+    return "\n".join(lines)
+
+
+def test_readme_quotes_the_kpi_blocks(project: Project) -> None:
+    table = kpi_table(project)
+    assert table.count("\n") > 15
+    assert table in (PROJECT_ROOT / "README.md").read_text(), f"README's table should be:\n{table}"
+
+
+# What people argue about, and the unit test that says how it is.
+RULES = {
+    "first reply": "a_bot_handoff_before_the_reply_restarts_the_clock",
+    "bots are no agents": "sender_kind_tells_people_from_machines",
+    "notes are no messages": "notes_activity_templates_and_orphans_are_no_messages",
+    "a wait": "a_wait_ends_with_an_agent_and_is_dropped_by_a_resolve",
+    "working hours": "business_seconds_are_those_inside_working_hours",
+    "a day's hours": "a_day_opens_by_the_inboxs_wall_clock",
+    "reopening": "a_reopening_is_an_opened_event_between_resolves",
+    "reopening without events": "without_opened_events_each_further_resolve_is_a_reopening",
+    "one touch, bot, waiting": "one_touch_bot_resolved_and_waiting_follow_from_messages",
+    "the tenant's day": "created_date_is_the_day_in_the_tenants_zone",
+    "a negated keyword": "a_keyword_is_whole_words_without_case_accents_or_negation",
+    "the ninth digit": "a_crm_row_is_one_conversion_of_the_contacts_last_conversation",
+    "implied stages": "a_later_stage_implies_the_earlier_and_the_first_evidence_wins",
+    "backlog": "backlog_is_estimated_from_events_until_the_first_snapshot",
+    "the queue": "the_queue_has_each_contacts_latest_lead_that_may_be_asked_again",
+    "campaign tags": "utm_tags_are_read_from_the_referrers_query",
+    "no time": "an_infinite_time_is_no_time",
+}
+
+
+def test_every_disputed_rule_has_its_unit_test(project: Project) -> None:
+    names = {test["name"] for test in project.manifest["unit_tests"].values()}
+    assert set(RULES.values()) <= names, set(RULES.values()) - names
+    passed = {result["unique_id"].split(".")[-1] for result in project.results}
+    assert set(RULES.values()) <= passed
+
+
 SABOTAGE = {
     "row security off": "alter table marts.dim_agents disable row level security",
     "forced": "alter table marts.dim_agents force row level security",
@@ -242,6 +325,7 @@ SABOTAGE = {
     "granted too much": "grant delete on marts.dim_agents to mirante_app",
     "not granted": "revoke select on marts.dim_agents from mirante_analyst",
     "key without tenant": "create unique index on marts.dim_agents (agent_id, tenant_id)",
+    "seen through a view": "create view staging.leak as select name from marts.dim_agents",
     "tenant may be null": "alter table marts.dim_agents alter column tenant_id drop not null",
 }
 
@@ -265,8 +349,17 @@ def test_has_tenant_rls_sees(what: str, project: Project, pipeline: Pipeline) ->
             " from marts.agg_daily)",
         ),
         (
-            "assert_agg_hourly_adds_up_to_agg_daily",
+            "assert_aggregates_agree",
             "delete from marts.agg_hourly where ctid = (select min(ctid) from marts.agg_hourly)",
+        ),
+        (
+            "assert_aggregates_agree",
+            "update marts.agg_daily_campaign set leads = leads + 1 where ctid = (select min(ctid)"
+            " from marts.agg_daily_campaign)",
+        ),
+        (
+            "assert_backlog_ends_in_the_present",
+            "update marts.agg_backlog set open_conversations = open_conversations + 1",
         ),
         (
             "assert_rows_are_of_the_inboxs_owner",
@@ -310,3 +403,31 @@ def test_sql_is_clean(project: Project, pipeline: Pipeline, tmp_path: Path) -> N
         cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout[-4000:]
+
+
+def test_no_infinite_time_leaves_staging(project: Project, pipeline: Pipeline) -> None:
+    """Whatever column of whatever table holds one: every timestamp goes through utc_time."""
+    infinite = {table: [] for table in (model["name"] for model in project.models("staging"))}
+    with psycopg.connect(pipeline.warehouse.dsn("owner")) as connection:
+        columns = connection.execute(
+            "select table_schema, table_name, column_name from information_schema.columns"
+            " where data_type like 'timestamp%' and (table_schema = 'staging'"
+            " or table_schema = 'raw_chatwoot' and column_name not like '\\_%'"
+            " and table_name not like '\\_%')"
+        ).fetchall()
+        for schema, table, column in columns:
+            if schema == "raw_chatwoot":
+                for value in ("infinity", "-infinity"):
+                    connection.execute(
+                        f"update raw_chatwoot.{table} set {column} = '{value}' where ctid ="
+                        f" (select ctid from raw_chatwoot.{table} order by {column} limit 1)"
+                    )
+        for schema, table, column in columns:
+            if schema == "staging":
+                found = connection.execute(
+                    f"select count(*) from staging.{table} where not isfinite({column})"
+                ).fetchone()
+                infinite[table] += [column] if found != (0,) else []
+        connection.rollback()
+    assert len(infinite) > 25
+    assert not any(infinite.values()), infinite

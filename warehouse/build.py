@@ -35,7 +35,9 @@ select
     (select md5(string_agg(t::text, '|' order by account_id)) from app.tenant_accounts as t),
     (select md5(string_agg(t::text, '|' order by inbox_id)) from app.tenant_inboxes as t),
     (select md5(string_agg(t::text, '|' order by tenant_id, id)) from app.funnel_rules as t),
-    (select count(*)::text || max(erased_at)::text from app.erased_rows)
+    (select count(*)::text || max(erased_at)::text from app.erased_rows),
+    (select count(*)::text || max(imported_at)::text from app.crm_rows),
+    (select md5(string_agg(t::text, '|' order by tenant_id, contact_id)) from app.opt_outs as t)
 """
 
 
@@ -212,7 +214,7 @@ def _report(results: Sequence[Any]) -> BuildReport:
         elif status == "warn":
             warnings.append(line)
         elif status in ("success", "pass"):
-            models, tests = models + is_model, tests + (not is_model)
+            models, tests = models + is_model, tests + (node.resource_type == "test")
     if broken:
         raise MiranteError(
             f"dbt build: {len(broken)} models failed, what follows keeps the previous numbers: "

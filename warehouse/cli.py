@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import psycopg
@@ -41,6 +42,8 @@ tenant_app = typer.Typer(help="Client businesses and the inboxes they own.", no_
 user_app = typer.Typer(help="People who open the dashboard.", no_args_is_help=True)
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(user_app, name="user")
+crm_app = typer.Typer(help="Customers won, from a client's CRM.", no_args_is_help=True)
+app.add_typer(crm_app, name="crm")
 
 # A pipe has no width of its own; tables are not to be folded to 80 columns there.
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
@@ -458,6 +461,41 @@ def user_reset(email: Annotated[str, typer.Option()]) -> None:
     with _migrated() as (_, warehouse):
         people.set_password(warehouse.dsn("owner"), email, password)
     out.print(f"user {email} has a new password, its sessions ended")
+
+
+@crm_app.command("import")
+def crm_import(
+    tenant: Annotated[str, typer.Option(metavar="SLUG", help="Whose customers they are.")],
+    file: Annotated[Path, typer.Option(help="CSV with a date and a phone or an e-mail.")],
+    country: Annotated[str, typer.Option(help="Of phones without a country code.")] = "BR",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report only, keep nothing.")] = False,
+) -> None:
+    """Import customers won; a second import of the same file changes nothing.
+
+    Example: mirante crm import --tenant corpo --file matriculas.csv --dry-run
+    """
+    from warehouse.crm import REASONS, import_crm
+
+    with _migrated() as (_, warehouse):
+        report = import_crm(
+            warehouse.dsn("owner"), tenant_slug=tenant, path=file, country=country, dry_run=dry_run
+        )
+    unchanged = report.rows - report.inserted - report.updated
+    out.print(
+        f"{report.rows:,} rows: {report.inserted:,} new, {report.updated:,} changed,"
+        f" {unchanged:,} as they were" + ("; a dry run, nothing was kept" if dry_run else "")
+    )
+    if not report.statuses and report.rows:
+        out.print("nothing was built yet: they meet their conversations in the next build")
+        return
+    out.print(f"{report.matched:,} matched, {report.rows - report.matched:,} not")
+    for status, reason in REASONS.items():
+        numbers = [str(number) for number, found in report.statuses.items() if found == status]
+        if numbers:
+            more = f" and {len(numbers) - 20:,} more" if len(numbers) > 20 else ""
+            out.print(f"  {reason}: rows {', '.join(numbers[:20])}{more}", soft_wrap=True)
+    if report.matched and not dry_run:
+        out.print("the pages show them after the next `mirante build`")
 
 
 def _ask_password() -> str:

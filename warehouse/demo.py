@@ -261,7 +261,7 @@ def _print_kpis(warehouse: Warehouse, console: Console) -> None:
     console.print(table)
     console.print(
         "1st reply: median. won: by the label venda until a CRM file is imported."
-        " Leads: by placeholder keyword rules, not a trained model yet."
+        " Leads: by labels, phrases and placeholder scores, no trained model yet."
     )
 
 

@@ -9,6 +9,7 @@
 with conversations as (
 
     select * from {{ ref('stg_chatwoot__conversations') }}
+    where created_at is not null  -- without a moment it belongs to no day: it is in no mart
 
 ),
 
@@ -39,6 +40,10 @@ final as (
         end as channel,
         conversations.conversation_status,
         conversations.priority,
+        conversations.referrer_url,
+        conversations.utm_source,
+        conversations.utm_medium,
+        conversations.utm_campaign,
         inboxes.tenant_timezone,
         conversations.custom_attributes,
         inboxes.tenant_owns_account,

@@ -1,11 +1,10 @@
--- A rule of kind crm stands but holds for nobody yet: no CRM file is imported.
 with rules as (
 
     select
         *,
         split_part(rule_value, '=', 1) as rule_key,
         substr(rule_value, strpos(rule_value, '=') + 1) as rule_wanted
-    from {{ ref('stg_app__funnel_rules') }}
+    from {{ ref('int_funnel_rules_of_tenants') }}
 
 ),
 
@@ -48,6 +47,13 @@ conversation_messages as (
 keywords as (
 
     select * from {{ ref('int_funnel_keywords_found_in_messages') }}
+
+),
+
+crm_rows as (
+
+    select * from {{ ref('int_crm_rows_matched_to_conversations') }}
+    where match_status = 'matched'
 
 ),
 
@@ -167,6 +173,21 @@ by_ai as (
 
 ),
 
+by_crm as (
+
+    select
+        crm_rows.tenant_id,
+        crm_rows.conversation_id,
+        rules.stage,
+        'crm' as evidence_kind,
+        crm_rows.crm_row_id::text as evidence_ref,
+        crm_rows.reached_at
+    from crm_rows
+    inner join rules on crm_rows.tenant_id = rules.tenant_id
+    where rules.rule_kind = 'crm'
+
+),
+
 by_keyword as (
 
     select
@@ -189,6 +210,8 @@ found as (
     select * from by_contact_attribute
     union all
     select * from by_ai
+    union all
+    select * from by_crm
     union all
     select * from by_keyword
 

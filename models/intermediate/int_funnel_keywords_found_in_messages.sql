@@ -1,10 +1,17 @@
+{# A table because the evidence is read three times: 1.8 s for 200,000 messages of contacts. #}
+{{ config(
+    materialized='table',
+    indexes=[{'columns': ['tenant_id', 'conversation_id', 'stage'], 'unique': true}],
+    post_hook=[{'sql': 'analyze {{ this }}', 'transaction': false}],
+) }}
+
 with rules as (
 
     select
         tenant_id,
         stage,
         {{ folded_words('rule_value') }} as phrase
-    from {{ ref('stg_app__funnel_rules') }}
+    from {{ ref('int_funnel_rules_of_tenants') }}
     where rule_kind = 'keyword'
 
 ),

@@ -12,6 +12,7 @@ with messages as (
     where
         not is_private
         and message_type in ('incoming', 'outgoing')
+        and created_at is not null  -- without a moment it has no place in its conversation
 
 ),
 

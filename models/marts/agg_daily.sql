@@ -80,7 +80,9 @@ by_replied_date as (
         replied_date as date,
         inbox_id,
         count(*) as replies,
-        sum(wait_seconds) as wait_seconds_sum
+        sum(wait_seconds) as wait_seconds_sum,
+        count(wait_business_seconds) as reply_business_count,
+        sum(wait_business_seconds) as wait_business_seconds_sum
     from replies
     group by tenant_id, replied_date, inbox_id
 
@@ -202,6 +204,9 @@ final as (
         coalesce(by_message_date.bot_messages, 0)::bigint as bot_messages,
         coalesce(by_replied_date.replies, 0)::bigint as replies,
         coalesce(by_replied_date.wait_seconds_sum, 0)::bigint as wait_seconds_sum,
+        coalesce(by_replied_date.reply_business_count, 0)::bigint as reply_business_count,
+        coalesce(by_replied_date.wait_business_seconds_sum, 0)::bigint
+            as wait_business_seconds_sum,
         coalesce(by_event_date.resolutions, 0)::bigint as resolutions,
         coalesce(by_event_date.first_resolutions, 0)::bigint as first_resolutions,
         coalesce(by_event_date.first_resolution_seconds_sum, 0)::bigint

@@ -22,6 +22,13 @@ first_replies as (
 
 ),
 
+in_working_hours as (
+
+    select * from {{ ref('int_intervals_timed_in_working_hours') }}
+    where interval_kind = 'first_reply'
+
+),
+
 resolutions as (
 
     select * from {{ ref('int_resolutions_aggregated_to_conversations') }}
@@ -50,7 +57,9 @@ csat_answers as (
 
     select distinct on (conversation_id) *
     from {{ ref('stg_chatwoot__csat_survey_responses') }}
-    where rating between 1 and 5
+    where
+        rating between 1 and 5
+        and created_at is not null  -- an answer is dated by its moment
     order by conversation_id asc, created_at desc, csat_response_id desc
 
 ),
@@ -100,16 +109,16 @@ final as (
         coalesce(messages.agent_message_count, 0) as agent_message_count,
         coalesce(messages.bot_message_count, 0) as bot_message_count,
         first_replies.first_reply_seconds,
-        null::bigint as first_reply_business_seconds,
+        in_working_hours.business_seconds as first_reply_business_seconds,
         {{ seconds_between('conversations.created_at', 'resolutions.first_resolved_at') }}
             as first_resolution_seconds,
         coalesce(resolutions.resolution_count, 0) as resolution_count,
         coalesce(resolutions.reopen_count, 0) as reopen_count,
         csat_answers.rating as csat_rating,
-        null::text as referrer_url,
-        null::text as utm_source,
-        null::text as utm_medium,
-        null::text as utm_campaign,
+        conversations.referrer_url,
+        conversations.utm_source,
+        conversations.utm_medium,
+        conversations.utm_campaign,
         scores.sentiment,
         scores.intent,
         scores.lead_class,
@@ -170,6 +179,10 @@ final as (
         on
             conversations.tenant_id = first_replies.tenant_id
             and conversations.conversation_id = first_replies.conversation_id
+    left join in_working_hours
+        on
+            conversations.tenant_id = in_working_hours.tenant_id
+            and conversations.conversation_id = in_working_hours.conversation_id
     left join resolutions
         on
             conversations.tenant_id = resolutions.tenant_id

@@ -5,22 +5,34 @@ with waits as (
 
 ),
 
+in_working_hours as (
+
+    select * from {{ ref('int_intervals_timed_in_working_hours') }}
+    where interval_kind = 'wait'
+
+),
+
 final as (
 
     select
-        tenant_id,
-        conversation_id,
-        inbox_id,
-        agent_id,
-        {{ seconds_between('waiting_since', 'ended_at') }} as wait_seconds,
-        null::bigint as wait_business_seconds,
+        waits.tenant_id,
+        waits.conversation_id,
+        waits.inbox_id,
+        waits.agent_id,
+        {{ seconds_between('waits.waiting_since', 'waits.ended_at') }} as wait_seconds,
+        in_working_hours.business_seconds as wait_business_seconds,
         row_number() over (
-            partition by tenant_id, conversation_id order by waiting_since
+            partition by waits.tenant_id, waits.conversation_id order by waits.waiting_since
         ) = 1 as is_first,
-        (ended_at at time zone tenant_timezone)::date as replied_date,
-        waiting_since,
-        ended_at as replied_at
+        (waits.ended_at at time zone waits.tenant_timezone)::date as replied_date,
+        waits.waiting_since,
+        waits.ended_at as replied_at
     from waits
+    left join in_working_hours
+        on
+            waits.tenant_id = in_working_hours.tenant_id
+            and waits.conversation_id = in_working_hours.conversation_id
+            and waits.waiting_since = in_working_hours.started_at
 
 )
 

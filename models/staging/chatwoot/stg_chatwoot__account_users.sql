@@ -19,8 +19,8 @@ renamed as (
             when 1 then 'offline'
             when 2 then 'busy'
         end as availability,
-        created_at at time zone 'utc' as created_at,
-        updated_at at time zone 'utc' as updated_at
+        {{ utc_time('created_at') }} as created_at,
+        {{ utc_time('updated_at') }} as updated_at
 
     from source
     where _deleted_at is null

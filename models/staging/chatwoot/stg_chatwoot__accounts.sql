@@ -14,8 +14,8 @@ renamed as (
             when 0 then 'active'
             when 1 then 'suspended'
         end as account_status,
-        created_at at time zone 'utc' as created_at,
-        updated_at at time zone 'utc' as updated_at
+        {{ utc_time('created_at') }} as created_at,
+        {{ utc_time('updated_at') }} as updated_at
 
     from source
     where _deleted_at is null

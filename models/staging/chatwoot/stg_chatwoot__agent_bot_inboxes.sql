@@ -12,8 +12,8 @@ renamed as (
         inbox_id,
         agent_bot_id as bot_id,
         coalesce(status, 0) = 0 as is_active,
-        created_at at time zone 'utc' as created_at,
-        updated_at at time zone 'utc' as updated_at
+        {{ utc_time('created_at') }} as created_at,
+        {{ utc_time('updated_at') }} as updated_at
 
     from source
     where _deleted_at is null

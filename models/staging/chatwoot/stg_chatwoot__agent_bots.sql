@@ -13,8 +13,8 @@ renamed as (
         case bot_type
             when 0 then 'webhook'
         end as bot_type,
-        created_at at time zone 'utc' as created_at,
-        updated_at at time zone 'utc' as updated_at
+        {{ utc_time('created_at') }} as created_at,
+        {{ utc_time('updated_at') }} as updated_at
 
     from source
     where _deleted_at is null

@@ -21,8 +21,8 @@ renamed as (
             when 1 then 'completed'
         end as campaign_status,
         enabled as is_enabled,
-        created_at at time zone 'utc' as created_at,
-        updated_at at time zone 'utc' as updated_at
+        {{ utc_time('created_at') }} as created_at,
+        {{ utc_time('updated_at') }} as updated_at
 
     from source
     where _deleted_at is null

@@ -13,8 +13,8 @@ renamed as (
             when 0 then 'sms'
             when 1 then 'whatsapp'
         end as medium,
-        created_at at time zone 'utc' as created_at,
-        updated_at at time zone 'utc' as updated_at
+        {{ utc_time('created_at') }} as created_at,
+        {{ utc_time('updated_at') }} as updated_at
 
     from source
     where _deleted_at is null

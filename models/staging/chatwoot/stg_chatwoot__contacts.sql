@@ -26,9 +26,9 @@ renamed as (
         custom_attributes,
         blocked as is_blocked,
         {{ loaded_at() }} as loaded_at,
-        last_activity_at at time zone 'utc' as last_activity_at,
-        created_at at time zone 'utc' as created_at,
-        updated_at at time zone 'utc' as updated_at
+        {{ utc_time('last_activity_at') }} as last_activity_at,
+        {{ utc_time('created_at') }} as created_at,
+        {{ utc_time('updated_at') }} as updated_at
 
     from source
     where _deleted_at is null

@@ -33,15 +33,18 @@ renamed as (
         identifier,
         cached_label_list,
         additional_attributes ->> 'type' as source_type,
-        additional_attributes ->> 'referer' as referrer_url,
+        nullif(btrim(additional_attributes ->> 'referer'), '') as referrer_url,
+        {{ utm_value("(additional_attributes ->> 'referer')", 'utm_source') }} as utm_source,
+        {{ utm_value("(additional_attributes ->> 'referer')", 'utm_medium') }} as utm_medium,
+        {{ utm_value("(additional_attributes ->> 'referer')", 'utm_campaign') }} as utm_campaign,
         custom_attributes,
         {{ loaded_at() }} as loaded_at,
-        waiting_since at time zone 'utc' as chatwoot_waiting_since,
-        first_reply_created_at at time zone 'utc' as chatwoot_first_reply_at,
-        snoozed_until at time zone 'utc' as snoozed_until,
-        last_activity_at at time zone 'utc' as last_activity_at,
-        created_at at time zone 'utc' as created_at,
-        updated_at at time zone 'utc' as updated_at
+        {{ utc_time('waiting_since') }} as chatwoot_waiting_since,
+        {{ utc_time('first_reply_created_at') }} as chatwoot_first_reply_at,
+        {{ utc_time('snoozed_until') }} as snoozed_until,
+        {{ utc_time('last_activity_at') }} as last_activity_at,
+        {{ utc_time('created_at') }} as created_at,
+        {{ utc_time('updated_at') }} as updated_at
 
     from source
     where _deleted_at is null

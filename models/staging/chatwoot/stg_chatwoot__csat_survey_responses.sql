@@ -17,9 +17,9 @@ renamed as (
         feedback_message,
         csat_review_notes,
         rating,
-        review_notes_updated_at at time zone 'utc' as review_notes_updated_at,
-        created_at at time zone 'utc' as created_at,
-        updated_at at time zone 'utc' as updated_at
+        {{ utc_time('review_notes_updated_at') }} as review_notes_updated_at,
+        {{ utc_time('created_at') }} as created_at,
+        {{ utc_time('updated_at') }} as updated_at
 
     from source
     where _deleted_at is null

@@ -16,8 +16,8 @@ renamed as (
         working_hours_enabled,
         csat_survey_enabled,
         lock_to_single_conversation,
-        created_at at time zone 'utc' as created_at,
-        updated_at at time zone 'utc' as updated_at
+        {{ utc_time('created_at') }} as created_at,
+        {{ utc_time('updated_at') }} as updated_at
 
     from source
     where _deleted_at is null

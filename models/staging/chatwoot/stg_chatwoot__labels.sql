@@ -10,8 +10,8 @@ renamed as (
         id as label_id,
         account_id,
         title as label,
-        created_at at time zone 'utc' as created_at,
-        updated_at at time zone 'utc' as updated_at
+        {{ utc_time('created_at') }} as created_at,
+        {{ utc_time('updated_at') }} as updated_at
 
     from source
     where _deleted_at is null

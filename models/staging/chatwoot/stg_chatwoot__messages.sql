@@ -49,8 +49,8 @@ renamed as (
         coalesce(
             {{ json_value('content_attributes', 'external_echo') }} not in ('', 'false'), false
         ) as is_external_echo,
-        created_at at time zone 'utc' as created_at,
-        updated_at at time zone 'utc' as updated_at
+        {{ utc_time('created_at') }} as created_at,
+        {{ utc_time('updated_at') }} as updated_at
 
     from source
     where _deleted_at is null

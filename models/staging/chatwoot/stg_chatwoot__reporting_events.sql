@@ -16,10 +16,10 @@ renamed as (
         value as value_seconds,
         value_in_business_hours as value_business_seconds,
         _deleted_at is not null as is_deleted_at_source,
-        event_start_time at time zone 'utc' as event_started_at,
-        event_end_time at time zone 'utc' as event_at,
-        created_at at time zone 'utc' as created_at,
-        updated_at at time zone 'utc' as updated_at
+        {{ utc_time('event_start_time') }} as event_started_at,
+        {{ utc_time('event_end_time') }} as event_at,
+        {{ utc_time('created_at') }} as created_at,
+        {{ utc_time('updated_at') }} as updated_at
 
     from source
 

@@ -14,7 +14,7 @@ renamed as (
         taggable_type,
         tagger_type,
         context,
-        created_at at time zone 'utc' as created_at
+        {{ utc_time('created_at') }} as created_at
 
     from source
     where _deleted_at is null

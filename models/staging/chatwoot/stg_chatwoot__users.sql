@@ -11,8 +11,8 @@ renamed as (
         name as user_name,
         display_name,
         type as user_type,
-        created_at at time zone 'utc' as created_at,
-        updated_at at time zone 'utc' as updated_at
+        {{ utc_time('created_at') }} as created_at,
+        {{ utc_time('updated_at') }} as updated_at
 
     from source
     where _deleted_at is null

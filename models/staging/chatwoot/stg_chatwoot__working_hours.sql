@@ -17,8 +17,8 @@ renamed as (
         close_minutes,
         closed_all_day as is_closed_all_day,
         open_all_day as is_open_all_day,
-        created_at at time zone 'utc' as created_at,
-        updated_at at time zone 'utc' as updated_at
+        {{ utc_time('created_at') }} as created_at,
+        {{ utc_time('updated_at') }} as updated_at
 
     from source
     where _deleted_at is null

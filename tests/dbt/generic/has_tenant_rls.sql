@@ -1,10 +1,11 @@
 {# Asks the catalog, not the rows: row security on, exactly the wanted policies, tenant_id first in
-   the table and in every unique index, nothing granted beyond select for the three readers. #}
-{% test has_tenant_rls(model) %}
+   the table and in every unique index, nothing granted beyond select for the readers, and no view
+   of anybody over it: a view shows every tenant's rows. #}
+{% test has_tenant_rls(model, readers=["mirante_app", "mirante_analyst", "mirante_super"]) %}
 
     with differences as (
 
-        {{ tenant_policy_differences(model) }}
+        {{ tenant_policy_differences(model, readers) }}
 
     ),
 
@@ -56,13 +57,23 @@
     select reader || ' may ' || privilege_type as problem
     from grants
     where
-        reader not in ('mirante_app', 'mirante_analyst', 'mirante_super')
+        reader not in ('{{ readers | join("', '") }}')
         or privilege_type <> 'SELECT'
 
     union all
 
     select 'not granted to ' || readers.reader as problem
-    from unnest(array['mirante_app', 'mirante_analyst', 'mirante_super']) as readers (reader)
+    from unnest(array['{{ readers | join("', '") }}']) as readers (reader)
     where readers.reader not in (select grants.reader from grants)
+
+    union all
+
+    select distinct 'readable through ' || rules.ev_class::regclass as problem
+    from pg_depend as dependencies
+    inner join pg_rewrite as rules on dependencies.objid = rules.oid
+    where
+        dependencies.classid = 'pg_rewrite'::regclass
+        and dependencies.refobjid = '{{ model }}'::regclass
+        and rules.ev_class <> '{{ model }}'::regclass
 
 {% endtest %}

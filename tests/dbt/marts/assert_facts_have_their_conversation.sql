@@ -26,6 +26,24 @@ parts as (
     union
 
     select
+        'fct_conversation_events' as mart,
+        tenant_id,
+        conversation_id,
+        inbox_id
+    from {{ ref('fct_conversation_events') }}
+
+    union
+
+    select
+        'snap_conversations' as mart,
+        tenant_id,
+        conversation_id,
+        inbox_id
+    from {{ ref('snap_conversations') }}
+
+    union
+
+    select
         'fct_funnel_events' as mart,
         tenant_id,
         conversation_id,

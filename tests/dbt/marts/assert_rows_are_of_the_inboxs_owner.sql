@@ -1,4 +1,10 @@
 -- The mapping asked once more, in other words than int_inboxes_scoped_to_tenants.
+{%- set marts = [
+    "dim_inboxes", "fct_conversations", "fct_messages", "fct_replies", "fct_funnel_events",
+    "fct_conversation_events", "snap_conversations", "agg_daily", "agg_hourly", "agg_backlog",
+    "rpt_remarketing_queue", "rpt_chatwoot_parity", "rpt_chatwoot_parity_reasons",
+] %}
+
 with inboxes as (
 
     select * from {{ ref('stg_chatwoot__inboxes') }}
@@ -36,61 +42,14 @@ owners as (
 ),
 
 rows_of_marts as (
-
-    select
-        'dim_inboxes' as mart,
-        tenant_id,
-        inbox_id
-    from {{ ref('dim_inboxes') }}
-
-    union
-
-    select
-        'fct_conversations' as mart,
-        tenant_id,
-        inbox_id
-    from {{ ref('fct_conversations') }}
-
-    union
-
-    select
-        'fct_messages' as mart,
-        tenant_id,
-        inbox_id
-    from {{ ref('fct_messages') }}
-
-    union
-
-    select
-        'fct_replies' as mart,
-        tenant_id,
-        inbox_id
-    from {{ ref('fct_replies') }}
-
-    union
-
-    select
-        'fct_funnel_events' as mart,
-        tenant_id,
-        inbox_id
-    from {{ ref('fct_funnel_events') }}
-
-    union
-
-    select
-        'agg_daily' as mart,
-        tenant_id,
-        inbox_id
-    from {{ ref('agg_daily') }}
-
-    union
-
-    select
-        'agg_hourly' as mart,
-        tenant_id,
-        inbox_id
-    from {{ ref('agg_hourly') }}
-
+    {% for mart in marts %}
+        select
+            '{{ mart }}' as mart,
+            tenant_id,
+            inbox_id
+        from {{ ref(mart) }}
+        {{ "union" if not loop.last }}
+    {% endfor %}
 )
 
 select
