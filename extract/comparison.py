@@ -5,11 +5,12 @@ raw? The warehouse cuts its own rows into ranges and hashes them; the source has
 ranges and answers with those that differ. No row travels for it.
 """
 
+import time
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Literal
 
 from psycopg import sql
@@ -19,8 +20,10 @@ from extract.databases import Session
 from extract.source import SCHEMA, SourceTable
 from extract.tables import Column, Table
 
-# Rows of raw in a range: what a single difference makes the source send.
-RANGE_ROWS = 64
+# Rows of raw in a range that is hashed; and where it differs, in those it is then cut into: what a
+# single difference makes the source send.
+RANGE_ROWS = 256
+FINE_ROWS = 16
 # Rows of one statement on the source when hashing, and when reading what raw does not have.
 BATCH_ROWS = 131_072
 FETCH_ROWS = 100_000
@@ -34,8 +37,16 @@ Method = Literal["record", "text"]
 
 # An id range: above `after`, up to and with `up_to`.
 Range = tuple[int, int]
-# Ranges of raw's rows, how many rows each, and the sum of their hashes.
-RawRanges = tuple[list[Range], list[int], list[str | None]]
+
+
+@dataclass(frozen=True)
+class RawRange:
+    """A range of ids (after, up_to] in raw: rows that are no tombstones, and their hash."""
+
+    after: int
+    up_to: int
+    rows: int
+    hash: str | None
 
 
 @dataclass(frozen=True)
@@ -84,7 +95,7 @@ class Pair:
 
     def not_erased(self, after: int, up_to: int) -> sql.Composable:
         """A condition that leaves out ids of the ledger between two ids."""
-        ids = [id_ for id_ in self.erased if after < id_ <= up_to]
+        ids = self.erased[bisect_right(self.erased, after) : bisect_right(self.erased, up_to)]
         return sql.SQL("id <> all({}::int8[])").format(array(ids)) if ids else sql.SQL("true")
 
     def source_hash(self, method: Method) -> sql.Composable:
@@ -151,19 +162,22 @@ def choose_method(source: Session, warehouse: Session) -> Method:
 class Comparison:
     """Compares tables of a source and a warehouse.
 
-    Raw is read in a session and a thread of its own, ahead of the source.
+    Raw is read in a session and a thread of its own, ahead of the source; between two statements
+    the source is left alone for `pause` seconds.
     """
 
-    def __init__(self, source: Session, warehouse_dsn: str) -> None:
+    def __init__(self, source: Session, warehouse_dsn: str, pause: float = 0.0) -> None:
         self._source = source
         self._dsn = warehouse_dsn
+        self._pause = pause
         self._resources = ExitStack()
-        self._ahead: dict[str, Future[RawRanges]] = {}
+        self._ahead: dict[str, Future[list[RawRange]]] = {}
         self.rows_compared = 0
 
     def __enter__(self) -> "Comparison":
         self._warehouse = self._resources.enter_context(raw.connect_raw(self._dsn))
         self._method = choose_method(self._source, self._warehouse)
+        # The only thread that uses the warehouse's session from here on.
         self._reader = self._resources.enter_context(ThreadPoolExecutor(1))
         return self
 
@@ -178,35 +192,47 @@ class Comparison:
             if pair.source.is_present:
                 self._read_raw(pair, LOWEST)
 
-    def _read_raw(self, pair: Pair, lower: int) -> None:
-        self._ahead[pair.table.name] = self._reader.submit(self._raw_ranges, pair, lower)
+    def _read_raw(self, pair: Pair, above: int) -> None:
+        self._ahead[pair.table.name] = self._reader.submit(self._raw_ranges, pair, above)
 
-    def differences(self, pair: Pair, *, up_to: int) -> Iterator[Difference]:
-        """Where the source's rows up to an id are others than raw's, tombstones apart.
+    def differences(self, pair: Pair, *, above: int = LOWEST, up_to: int) -> Iterator[Difference]:
+        """Where the source's rows above an id, up to another, are others than raw's.
 
-        Ids above raw's last row count as well: what is there at the source is a difference.
+        Tombstones are no rows; ids above raw's last row count as well: what is there at the source
+        is a difference. Ranges that differ are compared again in smaller ones.
         """
         if not pair.source.is_present:
             return
-        lower, is_last = LOWEST, False
+        is_last = False
         if pair.table.name not in self._ahead:
-            self._read_raw(pair, lower)
+            self._read_raw(pair, above)
         while not is_last:
-            ranges, counts, hashes = self._ahead.pop(pair.table.name).result()
-            is_last = sum(counts) < BATCH_ROWS
-            self.rows_compared += sum(counts)
+            ranges = self._ahead.pop(pair.table.name).result()
+            rows = sum(range_.rows for range_ in ranges)
+            is_last = rows < BATCH_ROWS
+            self.rows_compared += rows
             if is_last:
-                ranges.append((ranges[-1][1] if ranges else lower, up_to))
-                counts.append(0)
-                hashes.append(None)
-            lower = ranges[-1][1]
+                ranges.append(RawRange(ranges[-1].up_to if ranges else above, up_to, 0, None))
+            above = ranges[-1].up_to
             if not is_last:
-                self._read_raw(pair, lower)
-            differing = self._differing(pair, ranges, counts, hashes)
-            yield from _grouped(pair.table.name, differing)
+                self._read_raw(pair, above)
+            differing: list[tuple[Range, int]] = []
+            coarse: list[RawRange] = []
+            for range_, found in self._differing(pair, ranges):
+                if found > range_.rows:  # and perhaps many more: it was not counted to the end
+                    differing += self._counted(pair, range_.after, range_.up_to)
+                elif range_.rows > FINE_ROWS:
+                    coarse.append(range_)
+                else:
+                    differing.append(((range_.after, range_.up_to), found))
+            if coarse:
+                finer = self._reader.submit(self._raw_ranges_within, pair, coarse).result()
+                for range_, found in self._differing(pair, finer):
+                    differing.append(((range_.after, range_.up_to), found))
+            yield from _grouped(pair.table.name, sorted(differing))
 
-    def _raw_ranges(self, pair: Pair, lower: int) -> RawRanges:
-        """Raw's next rows in ranges of some rows each: bounds, counts, sums of hashes."""
+    def _raw_ranges(self, pair: Pair, above: int) -> list[RawRange]:
+        """Raw's next rows in ranges of RANGE_ROWS, BATCH_ROWS in all."""
         query = sql.SQL(
             """
             select max(id), count(*), sum(hash)::text
@@ -215,7 +241,7 @@ class Comparison:
                     id, {hash} as hash,
                     (row_number() over (order by id) - 1) / {range_rows} as number
                 from {table}
-                where _deleted_at is null and id > {lower}
+                where _deleted_at is null and id > {above}
                 order by id limit {batch_rows}
             ) as numbered
             group by number order by number
@@ -224,57 +250,104 @@ class Comparison:
             hash=pair.raw_hash(self._method),
             table=pair.raw.name,
             range_rows=RANGE_ROWS,
-            lower=lower,
+            above=above,
             batch_rows=BATCH_ROWS,
         )
-        rows = self._warehouse.execute(query).fetchall()
-        bounds = [lower, *(row[0] for row in rows)]
-        return list(pairwise(bounds)), [row[1] for row in rows], [row[2] for row in rows]
+        ranges = []
+        for last, rows, hash_ in self._warehouse.execute(query):
+            ranges.append(RawRange(above, last, rows, hash_))
+            above = last
+        return ranges
 
-    def _differing(
-        self, pair: Pair, ranges: list[Range], counts: list[int], hashes: list[str | None]
-    ) -> list[tuple[Range, int]]:
+    def _raw_ranges_within(self, pair: Pair, coarse: Sequence[RawRange]) -> list[RawRange]:
+        """The same rows in ranges of FINE_ROWS, which together reach as far as those given."""
         query = sql.SQL(
             """
-            select wanted.after, wanted.up_to, found.rows
-            from unnest({after}::int8[], {up_to}::int8[], {rows}::int8[], {hashes}::text[])
-                as wanted (after, up_to, rows, hash)
-            cross join lateral (
-                select count(*) as rows, sum({hash})::text as hash
-                from {table}
-                where id > wanted.after and id <= wanted.up_to and {not_erased}
-            ) as found
-            where (found.rows, found.hash) is distinct from (wanted.rows, wanted.hash)
-            order by wanted.after
+            select place, max(id), count(*), sum(hash)::text
+            from (
+                select
+                    wanted.place, id, {hash} as hash,
+                    (row_number() over (partition by wanted.place order by id) - 1) / {fine_rows}
+                        as number
+                from unnest({after}::int8[], {up_to}::int8[]) with ordinality
+                    as wanted (after, up_to, place)
+                inner join {table} on id > wanted.after and id <= wanted.up_to
+                where _deleted_at is null
+            ) as numbered
+            group by place, number order by place, number
             """
         ).format(
-            after=array(after for after, _ in ranges),
-            up_to=array(up_to for _, up_to in ranges),
-            rows=array(counts),
-            hashes=array(hashes),
+            hash=pair.raw_hash(self._method),
+            table=pair.raw.name,
+            fine_rows=FINE_ROWS,
+            after=array(range_.after for range_ in coarse),
+            up_to=array(range_.up_to for range_ in coarse),
+        )
+        ranges = []
+        place_before, above = 0, LOWEST
+        for place, last, rows, hash_ in self._warehouse.execute(query):
+            if place != place_before:
+                place_before, above = place, coarse[place - 1].after
+            ranges.append(RawRange(above, last, rows, hash_))
+            above = last
+        return ranges
+
+    def _differing(self, pair: Pair, ranges: Sequence[RawRange]) -> list[tuple[RawRange, int]]:
+        """Ranges in which the source has other rows, and how many; one more than raw: or more."""
+        query = sql.SQL(
+            """
+            select wanted.place, found.rows
+            from unnest({after}::int8[], {up_to}::int8[], {rows}::int8[], {hashes}::text[])
+                with ordinality as wanted (after, up_to, rows, hash, place)
+            cross join lateral (
+                select count(*) as rows, sum(hash)::text as hash
+                from (
+                    select {hash} as hash from {table}
+                    where id > wanted.after and id <= wanted.up_to and {not_erased}
+                    order by id limit wanted.rows + 1
+                ) as head
+            ) as found
+            where (found.rows, found.hash) is distinct from (wanted.rows, wanted.hash)
+            order by wanted.place
+            """
+        ).format(
+            after=array(range_.after for range_ in ranges),
+            up_to=array(range_.up_to for range_ in ranges),
+            rows=array(range_.rows for range_ in ranges),
+            hashes=array(range_.hash for range_ in ranges),
             hash=pair.source_hash(self._method),
             table=pair.source_name,
-            not_erased=pair.not_erased(ranges[0][0], ranges[-1][1]),
+            not_erased=pair.not_erased(ranges[0].after, ranges[-1].up_to),
         )
-        rows = self._source.execute(query).fetchall()
-        return [((after, up_to), found) for after, up_to, found in rows]
+        found = self._ask(query)
+        return [(ranges[place - 1], rows) for place, rows in found]
 
-    def new_ranges(self, pair: Pair, above: int, up_to: int) -> Iterator[Difference]:
-        """The source's rows above the last id that raw has had, cut into ranges of FETCH_ROWS."""
-        if not pair.source.is_present:
-            return
+    def _counted(self, pair: Pair, above: int, up_to: int) -> Iterator[tuple[Range, int]]:
+        """A range of ids in ranges of FETCH_ROWS rows of the source at most, which is its end."""
         query = sql.SQL(
             "select max(id), count(*) from "
             "(select id from {} where id > {} and id <= {} order by id limit {}) as next"
         )
-        while True:
-            row = self._source.execute(
-                query.format(pair.source_name, above, up_to, FETCH_ROWS)
-            ).fetchone()
-            if row is None or row[0] is None:
-                return
-            yield Difference(pair.table.name, ((above, row[0]),), row[1], is_new=True)
-            above = row[0]
+        rows = FETCH_ROWS
+        while rows == FETCH_ROWS:
+            ((last, rows),) = self._ask(query.format(pair.source_name, above, up_to, FETCH_ROWS))
+            end = last if rows == FETCH_ROWS else up_to
+            if rows or above < end:
+                yield (above, end), rows
+            above = end
+
+    def new_ranges(self, pair: Pair, above: int, up_to: int) -> Iterator[Difference]:
+        """The source's rows above the last id that raw has had, cut into ranges of FETCH_ROWS."""
+        if pair.source.is_present:
+            for range_, rows in self._counted(pair, above, up_to):
+                if rows:
+                    yield Difference(pair.table.name, (range_,), rows, is_new=True)
+
+    def _ask(self, query: sql.Composed) -> list[tuple[Any, ...]]:
+        answer: list[tuple[Any, ...]] = self._source.execute(query).fetchall()
+        if self._pause:
+            time.sleep(self._pause)
+        return answer
 
 
 def _grouped(table: str, ranges: Sequence[tuple[Range, int]]) -> Iterator[Difference]:

@@ -8,10 +8,11 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from select import select
 from typing import Any, Literal
 
 import psycopg
-from psycopg import Connection, pq, sql
+from psycopg import Connection, conninfo, pq, sql
 from psycopg.errors import error_from_result
 
 from warehouse.db import describe_dsn, explain_refusal
@@ -27,6 +28,15 @@ SPEAKABLE = frozenset({"08", "25", "28", "3D", "3F", "40", "42", "53", "54", "55
 FIRST_LINE = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(?P<text>[^\n]+)")
 CONNECT_SECONDS = 15
 PIPE_BYTES = 128 * 1024
+# A server or a link that died without a word is noticed within a minute or two.
+KEEPALIVES = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+# Ctrl-C is heard so often while a server has nothing to say.
+LISTEN_SECONDS = 0.5
 
 
 class ExtractError(MiranteError):
@@ -50,7 +60,9 @@ def connect(side: Side, dsn: str) -> Iterator[Session]:
     """A session in autocommit. Raises ExtractError when the log-in fails."""
     try:
         session = Session.connect(
-            dsn, autocommit=True, connect_timeout=CONNECT_SECONDS, application_name="mirante"
+            conninfo.make_conninfo(dsn, application_name="mirante", **KEEPALIVES),
+            autocommit=True,
+            connect_timeout=CONNECT_SECONDS,
         )
     except psycopg.OperationalError as error:
         raise ExtractError(f"{side}: {explain_refusal(dsn, error)}") from None
@@ -60,8 +72,7 @@ def connect(side: Side, dsn: str) -> Iterator[Session]:
             ", special characters of the password percent-encoded)"
         ) from None
     session.side, session.dsn = side, dsn
-    # A statement each: a pooler between us and the server stays possible.
-    session.prepare_threshold = None
+    session.prepare_threshold = None  # each statement is another one
     with session:
         yield session
 
@@ -83,13 +94,15 @@ def pipe(reader: Session, query: sql.Composable, writer: Session, target: sql.Co
                 _start(source, copy_out, pq.ExecStatus.COPY_OUT)
             parts: list[memoryview] = []
             size = 0
-            while True:
-                # libpq itself: psycopg's own loop takes twice as long for a row.
-                with_data, data = source.get_copy_data(0)
-                if with_data <= 0:
-                    break
+            # libpq itself: psycopg's own loop takes twice as long for a row.
+            while (answer := source.get_copy_data(1))[0] >= 0:
+                length, data = answer
+                if length == 0:  # nothing there yet
+                    select([source.socket], [], [], LISTEN_SECONDS)
+                    source.consume_input()
+                    continue
                 parts.append(data)
-                size += with_data
+                size += length
                 if size >= PIPE_BYTES:
                     sink.put_copy_data(b"".join(parts))
                     parts, size = [], 0

@@ -6,12 +6,14 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import dlt
 from dlt.common.schema.typing import TColumnSchema
 from dlt.extract import DltResource
 
 from extract import raw
+from extract.databases import KEEPALIVES
 from extract.destination import FILE_FORMAT, Loading, ReferenceDestination
 
 PIPELINE = "chatwoot"
@@ -60,7 +62,8 @@ class LoadPipeline:
         (settings / "secrets.toml").touch()
         os.environ["DLT_PROJECT_DIR"] = os.environ["DLT_DATA_DIR"] = str(self._folder)
         credentials = self._warehouse_dsn.replace("postgres://", "postgresql://", 1)
-        credentials += ("&" if "?" in credentials else "?") + "application_name=mirante"
+        options = {"application_name": "mirante", **KEEPALIVES}
+        credentials += ("&" if "?" in credentials else "?") + urlencode(options)
         self._pipeline = dlt.pipeline(
             PIPELINE,
             pipelines_dir=str(self._folder),

@@ -37,6 +37,7 @@ from extract.source import (
     snapshot,
 )
 from extract.tables import TABLES
+from warehouse.db import describe_dsn
 
 if TYPE_CHECKING:
     from extract.load import LoadPipeline
@@ -155,6 +156,14 @@ class Run:
     moment: datetime | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def note_moment(self, moment: datetime) -> None:
+        """Say in time as of when raw will be: no run may read an older source after this one."""
+        self.moment = moment
+        self.connection.execute(
+            "update app.sync_runs set source_moment = %s at time zone 'utc' where id = %s",
+            [moment, self.id],
+        )
+
     def note_change(self, rows: int) -> None:
         """Say in time what is about to change, for the case that the run never finishes."""
         self.connection.execute(
@@ -256,8 +265,7 @@ def _begin(connection: Session, pass_: str) -> int:
 def _last_moment(connection: Session) -> datetime | None:
     """As of when raw is, in UTC."""
     row = connection.execute(
-        "select max(finished_at - lag_seconds * interval '1 s') at time zone 'utc' "
-        "from app.sync_runs where status = 'succeeded'"
+        "select max(source_moment) at time zone 'utc' from app.sync_runs"
     ).fetchone()
     moment: datetime | None = row[0]
     return moment
@@ -331,20 +339,20 @@ def _plan_bulk(
     wanted = _wanted_in_bulk(run, source, pairs, last, full)
     if not wanted:
         return {}
-    moment = read_moment(source)
+    moment = _known(read_moment(source), run)
+    run.note_moment(moment)
     # A tick compares these whole, known or not.
     run.state.types |= {
         name: dict(pair.source.types) for name, pair in pairs.items() if pair.table.read == "whole"
     }
     differences: dict[str, list[Difference]] = {name: [] for name in wanted}
-    with Comparison(source, run.warehouse_dsn) as comparison:
+    with Comparison(source, run.warehouse_dsn, run.pause) as comparison:
         for name in wanted:
             with run.tables[name].timed():
                 last_at_source = _last_source_id(source, pairs[name])
-                for difference in _bulk_differences(run, comparison, pairs[name], last[name]):
-                    differences[name].append(difference)
-                    if run.pause:
-                        time.sleep(run.pause)
+                differences[name].extend(
+                    _bulk_differences(run, comparison, pairs[name], last[name])
+                )
             run.state.types[name] = dict(pairs[name].source.types)
             # From before the first range was read: what came or changed since is recent.
             run.state.mark(name, moment, last_at_source or 0, run.recent)
@@ -375,37 +383,45 @@ def _load_bulk(
         )
 
 
+def _known(moment: datetime | None, run: Run) -> datetime:
+    if moment is None:
+        raise ExtractError(
+            f"source {describe_dsn(run.source_dsn)}: a standby that has replayed nothing yet: "
+            "as of when its rows are is unknown; wait, or name the primary"
+        )
+    return moment
+
+
 def _wanted_in_bulk(
     run: Run, source: Session, pairs: Mapping[str, Pair], last: Mapping[str, int | None], full: bool
 ) -> list[str]:
     """Tables with too much for one transaction; with `full` all that a tick reads in part."""
     present = [pair for pair in pairs.values() if pair.source.is_present]
+    unknown = {
+        pair.table.name
+        for pair in present
+        if run.known_types.get(pair.table.name) != pair.source.types
+    }
+    # Of a table whose state is unknown raw may lack any rows, not only those after its last.
     query = sql.SQL(" union all ").join(
         sql.SQL("select {}, exists (select from {} where id > {} order by id offset {})").format(
             sql.Literal(pair.table.name),
             pair.source_name,
-            LOWEST if last[pair.table.name] is None else last[pair.table.name],
+            LOWEST
+            if last[pair.table.name] is None or pair.table.name in unknown
+            else last[pair.table.name],
             BULK_ROWS,
         )
         for pair in present
     )
-    is_far_behind = dict(source.execute(query).fetchall())
-    # Then all large tables go this way, and their state with them.
-    is_first = not run.known_types and any(is_far_behind.values())
-
-    def is_wanted(pair: Pair) -> bool:
-        if is_far_behind[pair.table.name]:
-            return True
-        return pair.table.read == "recent" and (
-            full
-            or is_first
-            or (
-                run.known_types.get(pair.table.name) != pair.source.types
-                and raw.has_more_rows(run.connection, pair.table, BULK_ROWS)
-            )
-        )
-
-    return [pair.table.name for pair in present if is_wanted(pair)]
+    is_large = dict(source.execute(query).fetchall())
+    # In a first load all large tables go this way, and their state with them.
+    is_first = not run.known_types and any(is_large.values())
+    return [
+        pair.table.name
+        for pair in present
+        if is_large[pair.table.name] or (pair.table.read == "recent" and (full or is_first))
+    ]
 
 
 def _bulk_differences(
@@ -439,6 +455,7 @@ class _Bulk:
         for difference in differences:
             self._totals[difference.table] = self._totals.get(difference.table, 0) + difference.rows
         self._sessions = ExitStack()
+        self._two = threading.BoundedSemaphore(2)  # whatever dlt's settings say
         self._free: list[tuple[Session, Session]] = []
 
     def __enter__(self) -> "_Bulk":
@@ -449,6 +466,10 @@ class _Bulk:
 
     def load(self, reference: dict[str, Any], load_id: str) -> None:
         """Move the rows of one reference; a failed one leaves raw as it was."""
+        with self._two:
+            self._move(reference, load_id)
+
+    def _move(self, reference: dict[str, Any], load_id: str) -> None:
         pair = self._pairs[reference["table"]]
         run = self._run.tables[pair.table.name]
         started = time.perf_counter()
@@ -509,7 +530,8 @@ def _tick(
         warehouse.execute("begin")
         loading = _Tick(run, warehouse)
         with snapshot(source) as moment, Comparison(source, run.warehouse_dsn) as comparison:
-            run.moment = moment
+            moment = _known(moment, run)
+            run.note_moment(moment)
             comparison.look_ahead([pair for pair in pairs.values() if pair.table.read == "whole"])
             for name, pair in pairs.items():
                 table_run = run.tables[name]
@@ -553,7 +575,7 @@ class _Tick:
             if is_lost or name not in state.marks or state.types.get(name) != pair.source.types:
                 self._stage_differences(pair, source, comparison)
             else:
-                self._stage_recent(pair, source)
+                self._stage_recent(pair, source, comparison)
             assert self._run.moment is not None  # noqa: S101 - set with the snapshot
             last = _last_source_id(source, pair) or 0
             state.mark(name, self._run.moment, last, self._run.recent)
@@ -564,27 +586,38 @@ class _Tick:
             incoming.drop_equal()
             self._run.tables[name].rows_read += incoming.rows_read
 
-    def _stage_differences(self, pair: Pair, source: Session, comparison: Comparison) -> None:
+    def _stage_differences(
+        self, pair: Pair, source: Session, comparison: Comparison, above: int = LOWEST
+    ) -> None:
         before = comparison.rows_compared
-        for difference in comparison.differences(pair, up_to=HIGHEST):
+        for difference in comparison.differences(pair, above=above, up_to=HIGHEST):
             incoming = self._incoming_of(pair)
             incoming.receive(source, pair.read_ranges(difference.ranges))
             incoming.find_gone(*zip(*difference.ranges, strict=True))
         self._run.tables[pair.table.name].rows_compared += comparison.rows_compared - before
 
-    def _stage_recent(self, pair: Pair, source: Session) -> None:
+    def _stage_recent(self, pair: Pair, source: Session, comparison: Comparison) -> None:
         assert self._run.moment is not None  # noqa: S101 - set with the snapshot
         since = self._run.moment - self._run.recent
         above = self._run.state.recent_above(pair.table.name, self._run.moment, self._run.recent)
-        recent = sql.SQL("id > {}").format(above)
-        if pair.table.has_created_at_index:
-            recent = sql.SQL("(id > {} or created_at >= {}::timestamp)").format(
-                above, sql.Literal(since.isoformat())
-            )
         incoming = self._incoming_of(pair)
-        condition = sql.SQL("{} and {}").format(recent, pair.not_erased(LOWEST, HIGHEST))
-        incoming.receive(source, pair.read(condition))
-        incoming.find_gone([above], [HIGHEST])
+        query = sql.SQL("select exists (select from {} where id > {} order by id offset {})")
+        (is_large,) = source.execute(query.format(pair.source_name, above, FETCH_ROWS)).fetchone()
+        if is_large:  # too many to read again where most are equal
+            self._stage_differences(pair, source, comparison, above)
+        window = [] if is_large else ["id > {above}"]
+        if pair.table.has_created_at_index:
+            recent = "created_at >= {since}::timestamp"
+            window.append(f"{recent} and id <= {{above}}" if is_large else recent)
+        if window:
+            condition = sql.SQL("(" + " or ".join(window) + ") and {not_erased}").format(
+                above=above,
+                since=sql.Literal(since.isoformat()),
+                not_erased=pair.not_erased(LOWEST, HIGHEST),
+            )
+            incoming.receive(source, pair.read(condition))
+        if not is_large:
+            incoming.find_gone([above], [HIGHEST])
         if pair.table.parent and (parent := self._incoming.get(pair.table.parent[0])):
             # Their parents went, and they are going: no need to wait for the reconcile pass.
             ids = incoming.ids_below(parent, pair.table.parent[1], BULK_ROWS)
@@ -642,7 +675,7 @@ def _finish(run: Run) -> list[TableRun]:
             """
             update app.sync_runs set
                 status = 'succeeded', finished_at = now(), rows_read = %s, drift = %s,
-                lag_seconds = extract(epoch from now() - %s at time zone 'utc'),
+                lag_seconds = extract(epoch from now() - source_moment),
                 rows_changed = %s + (
                     select coalesce(sum(earlier.rows_changed), 0) from app.sync_runs as earlier
                     where earlier.id < sync_runs.id and earlier.id > coalesce((
@@ -653,7 +686,7 @@ def _finish(run: Run) -> list[TableRun]:
             returning rows_changed > 0
             """,
             [
-                sum(table.rows_read for table in runs), run.drift, run.moment,
+                sum(table.rows_read for table in runs), run.drift,
                 sum(table.rows_changed for table in runs), run.id,
             ],
         ).fetchone()  # fmt: skip

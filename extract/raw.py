@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from extract.databases import Session, connect, pipe, speaking_of
+from extract.databases import ExtractError, Session, connect, pipe, speaking_of
 from extract.tables import Column, Table
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,6 @@ class RawTable:
 
     table: Table
     types: Mapping[str, str]
-    is_empty: bool
 
     @property
     def name(self) -> sql.Identifier:
@@ -94,10 +93,7 @@ def prepare(
             _make_table(connection, table, wanted.get(table.name, {}), existing.get(table.name))
     make_indexes(connection, [table for table in tables if table.name in existing])
     types = _column_types(connection)
-    return {
-        table.name: RawTable(table, types[table.name], _is_empty(connection, table))
-        for table in tables
-    }
+    return {table.name: RawTable(table, types[table.name]) for table in tables}
 
 
 def _make_table(
@@ -147,11 +143,6 @@ def _column_types(connection: Session) -> dict[str, dict[str, str]]:
     for table, column, type_ in rows:
         types.setdefault(table, {})[column] = type_
     return types
-
-
-def _is_empty(connection: Session, table: Table) -> bool:
-    query = sql.SQL("select not exists (select from {})").format(sql.Identifier(SCHEMA, table.name))
-    return bool(connection.execute(query).fetchone()[0])
 
 
 def make_indexes(
@@ -219,8 +210,11 @@ def analyzing(dsn: str, tables: Sequence[Table]) -> Iterator[None]:
     """Do so while something else goes on."""
 
     def analyze_all() -> None:
-        with connect_raw(dsn) as session:
-            analyze(session, tables)
+        try:
+            with connect_raw(dsn) as session:
+                analyze(session, tables)
+        except ExtractError as error:  # autovacuum will do it
+            log.warning("statistics were not gathered: %s", error)
 
     if not tables:
         yield
@@ -236,14 +230,6 @@ def last_id(connection: Session, table: Table) -> int | None:
     query = sql.SQL("select max(id) from {}").format(sql.Identifier(SCHEMA, table.name))
     row = connection.execute(query).fetchone()
     return None if row is None else row[0]
-
-
-def has_more_rows(connection: Session, table: Table, limit: int) -> bool:
-    """Whether raw holds more than `limit` rows of it."""
-    query = sql.SQL("select exists (select from {} offset %s)").format(
-        sql.Identifier(SCHEMA, table.name)
-    )
-    return bool(connection.execute(query, [limit]).fetchone()[0])
 
 
 def delete_erased(connection: Session, tables: Sequence[Table]) -> dict[str, int]:

@@ -53,22 +53,32 @@ def connect_source(dsn: str) -> Iterator[Session]:
     """
     with connect("source", dsn) as connection, speaking_of("source", dsn):
         connection.execute(SESSION)
+        # A pooler that hands each statement to another session would lose all of it.
+        if connection.execute("show default_transaction_read_only").fetchone() != ("on",):
+            raise ExtractError(
+                f"source {describe_dsn(dsn)}: its session keeps no setting: "
+                "name the server itself, not a pooler by transaction"
+            )
         yield connection
 
 
-# Of a replica: the moment up to which it has replayed, or now if it waits for more.
+# How long a standby may go on without noticing that nothing comes any more: wal_receiver_timeout.
+RECEIVER_TIMEOUT = "60 s"
+
+# Of a replica that has replayed all it got: as sure as its receiver is; else its last commit.
 MOMENT = """
 select case
     when not pg_is_in_recovery() then now()
     when exists (select from pg_stat_wal_receiver)
-        and pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() then now()
-    else coalesce(pg_last_xact_replay_timestamp(), '-infinity')
+        and pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()
+        then greatest(pg_last_xact_replay_timestamp(), now() - %s::interval)
+    else pg_last_xact_replay_timestamp()
 end at time zone 'utc'
 """
 
 
 @contextmanager
-def snapshot(session: Session) -> Iterator[datetime]:
+def snapshot(session: Session) -> Iterator[datetime | None]:
     """One moment of the source for everything read inside, and that moment in UTC."""
     session.isolation_level = IsolationLevel.REPEATABLE_READ
     session.read_only = True
@@ -79,9 +89,9 @@ def snapshot(session: Session) -> Iterator[datetime]:
         session.isolation_level = session.read_only = None
 
 
-def read_moment(session: Session) -> datetime:
-    """As of when this server's data is, in UTC."""
-    moment: datetime = session.execute(MOMENT).fetchone()[0]
+def read_moment(session: Session) -> datetime | None:
+    """As of when this server's data is, in UTC; None: a standby that has replayed nothing yet."""
+    moment: datetime | None = session.execute(MOMENT, [RECEIVER_TIMEOUT]).fetchone()[0]
     return moment
 
 
@@ -97,9 +107,10 @@ def choose_source(dsn: str, replica_dsn: str | None, since: datetime | None) -> 
             moment = read_moment(session)
     except ExtractError as error:
         return dsn, f"replica not used: {error}"
+    if moment is None:
+        return dsn, "replica not used: it has replayed nothing yet"
     if since is not None and moment < since:
-        behind = f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment > datetime.min else "an unknown time"
-        return dsn, f"replica not used: it is as of {behind}, the last run was later"
+        return dsn, f"replica not used: it is as of {moment:%Y-%m-%d %H:%M:%S} UTC, raw is later"
     return replica_dsn, ""
 
 

@@ -12,10 +12,13 @@ def upgrade() -> None:
     """Add columns to the record of runs."""
     execute("""
         alter table app.sync_runs
+            add column source_moment timestamptz,
             add column lag_seconds double precision,
             add column drift text[] not null default '{}';
         comment on column app.sync_runs.pass is
             'tick: what is new or recent. reconcile: every row compared.';
+        comment on column app.sync_runs.source_moment is
+            'As of when the source was that the run read; a replica that is behind it is not read.';
         comment on column app.sync_runs.lag_seconds is
             'Age of the source''s state that the run brought, at its end; a replica''s delay included.';
         comment on column app.sync_runs.drift is
