@@ -98,15 +98,14 @@ def pipe(reader: Session, query: sql.Composable, writer: Session, target: sql.Co
             while (answer := source.get_copy_data(1))[0] >= 0:
                 length, data = answer
                 if length == 0:  # nothing there yet
-                    select([source.socket], [], [], LISTEN_SECONDS)
-                    source.consume_input()
+                    _listen(source)
                     continue
                 parts.append(data)
                 size += length
                 if size >= PIPE_BYTES:
-                    sink.put_copy_data(b"".join(parts))
+                    _put(sink, b"".join(parts))
                     parts, size = [], 0
-            sink.put_copy_data(b"".join(parts))
+            _put(sink, b"".join(parts))
             with speaking_of(reader.side, reader.dsn):
                 _finish(source)
         except BaseException:
@@ -119,16 +118,38 @@ def pipe(reader: Session, query: sql.Composable, writer: Session, target: sql.Co
 
 
 def _start(connection: pq.abc.PGconn, command: bytes, wanted: pq.ExecStatus) -> None:
-    result = connection.exec_(command)
-    if result.status != wanted:
-        raise error_from_result(result)
+    connection.send_query(command)
+    result = _next_result(connection)
+    if result is None or result.status != wanted:
+        raise error_from_result(result) if result else psycopg.OperationalError("no answer")
+
+
+def _next_result(connection: pq.abc.PGconn) -> pq.abc.PGresult | None:
+    """As libpq's, but Ctrl-C is heard meanwhile."""
+    while connection.is_busy():
+        _listen(connection)
+    return connection.get_result()
+
+
+def _put(connection: pq.abc.PGconn, data: bytes) -> None:
+    """Hand over all of it: what a slow server does not take would pile up in libpq."""
+    connection.put_copy_data(data)
+    while connection.flush():
+        readable, _, _ = select([connection.socket], [connection.socket], [], LISTEN_SECONDS)
+        if readable:
+            connection.consume_input()
+
+
+def _listen(connection: pq.abc.PGconn) -> None:
+    select([connection.socket], [], [], LISTEN_SECONDS)
+    connection.consume_input()
 
 
 def _finish(connection: pq.abc.PGconn) -> int:
     """Take what is left of a COPY: the number of its rows, or its error."""
     rows = 0
     failure: psycopg.Error | None = None
-    while result := connection.get_result():
+    while result := _next_result(connection):
         if result.status == pq.ExecStatus.FATAL_ERROR:
             failure = failure or error_from_result(result)
         rows = result.command_tuples or rows

@@ -1,6 +1,9 @@
 """What extraction asks of Chatwoot's own server: little, by its indexes, only reading."""
 
 import logging
+import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -11,10 +14,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import conninfo
+from psycopg import conninfo, sql
 
 from extract import pipeline
-from extract.databases import ExtractError
+from extract.databases import ExtractError, connect, pipe
 from extract.source import connect_source
 from tests.chatwoot import (
     READER,
@@ -28,6 +31,7 @@ from tests.chatwoot import (
 )
 from warehouse.db import SAMPLE_DATABASE, Warehouse
 from warehouse.embedded import EmbeddedServer, _free_port
+from warehouse.settings import PROJECT_ROOT
 
 LARGE = ("messages", "reporting_events", "attachments")
 
@@ -94,9 +98,12 @@ def watched(databases: Databases) -> Iterator[list[int]]:
         watcher.join()
 
 
-def test_no_scan_of_a_large_table_and_two_sessions_at_most(sample: Databases) -> None:
+def test_no_scan_of_a_large_table_and_two_sessions_at_most(
+    sample: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """First load in ranges, ticks with and without news, reconcile: all by the indexes."""
     before = scans(sample)
+    monkeypatch.setenv("LOAD__WORKERS", "8")  # dlt's own setting
     with watched(sample) as sessions:
         runs = sample.run()
     assert runs["messages"].rows_inserted > 40_000
@@ -146,7 +153,8 @@ def test_locked_table_ends_the_run_in_time(
 ) -> None:
     """A migration of Chatwoot holds a table: the run says so, and the next one goes on."""
     databases = clone()
-    monkeypatch.setattr("extract.source.SESSION", "set lock_timeout = '200ms'")
+    monkeypatch.setattr("extract.source.SESSION", "set default_transaction_read_only = on;"
+                        "set lock_timeout = '200ms'")  # fmt: skip
     with psycopg.connect(databases.admin_dsn) as migration:
         migration.execute("lock table messages in access exclusive mode")
         with pytest.raises(ExtractError, match=r"^source .*: canceling statement due to lock time"):
@@ -164,7 +172,30 @@ def test_pause_between_ranges(
     monkeypatch.setattr("extract.comparison.FETCH_ROWS", 40)
     monkeypatch.setattr("extract.pipeline.time.sleep", pauses.append)
     databases.run(pause=0.25)
-    assert pauses.count(0.25) == 16  # 6 ranges of messages, 2 of other tables: planned and read
+    # 6 ranges of messages, counted and read, and one of two other tables each.
+    assert pauses.count(0.25) >= 2 * 6 + 2 * 2
+    pauses.clear()
+    assert changes(databases.run(full=True, pause=0.25)) == {}
+    assert pauses.count(0.25) > 240 // 50  # also where nothing differs
+
+
+def test_interrupt_is_heard_while_the_source_is_silent(clone: Callable[..., Databases]) -> None:
+    databases = clone(target=None)
+    slow = sql.SQL("select pg_sleep(20)::text")
+
+    def copy_slowly() -> None:
+        with (
+            connect_source(databases.admin_dsn) as source,
+            connect("warehouse", databases.admin_dsn) as sink,
+        ):
+            sink.execute("create temporary table target (nothing text)")
+            threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]).start()
+            pipe(source, slow, sink, sql.SQL("target"))
+
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        copy_slowly()
+    assert time.monotonic() - started < 10
 
 
 @pytest.fixture(scope="module")
@@ -215,8 +246,10 @@ def test_replica_is_read_unless_it_is_behind(
     clone: Callable[..., Databases],
     standby: tuple[str, str],
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     primary, replica = standby
+    monkeypatch.setattr("extract.source.RECEIVER_TIMEOUT", "0 s")  # no need to wait a minute
     databases = clone()
     databases.admin_dsn = primary
     databases.reader_dsn = reader(primary, port=1)  # out of reach: all comes from the replica
@@ -248,3 +281,32 @@ def test_replica_is_read_unless_it_is_behind(
 
     with pytest.raises(ExtractError, match=r"^source: cannot log in"):
         databases.run(replica_dsn=reader(replica, port=1))
+
+
+SLOW_SINK = """
+import resource, sys
+from psycopg import sql
+from extract.databases import connect, pipe
+with connect("source", sys.argv[1]) as source, connect("warehouse", sys.argv[1]) as sink:
+    sink.execute("create temporary table target (words text)")
+    sink.execute("create function pg_temp.wait() returns trigger language plpgsql as "
+                 "$$ begin perform pg_sleep(0.001); return new; end $$")
+    sink.execute("create trigger wait before insert on target "
+                 "for each row execute function pg_temp.wait()")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    words = sql.SQL("select repeat(md5(i::text), 3000) from generate_series(1, 1500) as i")
+    rows = pipe(source, words, sink, sql.SQL("target"))
+    print(rows, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_rows_do_not_pile_up_before_a_slow_warehouse(clone: Callable[..., Databases]) -> None:
+    """144 MB through a process that keeps a buffer of 128 kB."""
+    databases = clone(target=None)
+    output = subprocess.run(
+        [sys.executable, "-c", SLOW_SINK, databases.admin_dsn],
+        cwd=PROJECT_ROOT, check=True, capture_output=True, text=True, timeout=60,
+    ).stdout  # fmt: skip
+    rows, megabytes = map(int, output.split())
+    assert rows == 1500
+    assert megabytes < 20
