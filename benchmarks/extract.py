@@ -980,7 +980,7 @@ def hash_all(bench: Bench, source: str, *, with_our_settings: bool) -> tuple[flo
         tables, _ = inspect_source(session, dsn)
         found = next(one for one in tables if one.table.name == "messages")
         types = {column.name: column.type for column in MESSAGES.columns}
-        pair = Pair(found, RawTable(MESSAGES, types, is_empty=False))
+        pair = Pair(found, RawTable(MESSAGES, types))
         query = sql.SQL("select count(*), sum({}) from {}").format(
             pair.source_hash(choose_method(session, session)), pair.source_name
         )
