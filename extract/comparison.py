@@ -25,7 +25,7 @@ from extract.tables import Column, Table
 RANGE_ROWS = 256
 FINE_ROWS = 16
 # Rows of one statement on the source when hashing, and when reading what raw does not have.
-BATCH_ROWS = 32_768
+BATCH_ROWS = 131_072
 FETCH_ROWS = 100_000
 RECORD_HASH_VERSION = 140000
 # A literal of -(2**63) would be a numeric, which no index of integers serves.
@@ -176,6 +176,7 @@ class Comparison:
 
     def __enter__(self) -> "Comparison":
         self._warehouse = self._resources.enter_context(raw.connect_raw(self._dsn))
+        self._warehouse.execute("set enable_seqscan = off")  # ranges, by the key
         self._method = choose_method(self._source, self._warehouse)
         # The only thread that uses the warehouse's session from here on.
         self._reader = self._resources.enter_context(ThreadPoolExecutor(1))
