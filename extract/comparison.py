@@ -25,7 +25,7 @@ from extract.tables import Column, Table
 RANGE_ROWS = 256
 FINE_ROWS = 16
 # Rows of one statement on the source when hashing, and when reading what raw does not have.
-BATCH_ROWS = 131_072
+BATCH_ROWS = 65_536
 FETCH_ROWS = 100_000
 RECORD_HASH_VERSION = 140000
 # A literal of -(2**63) would be a numeric, which no index of integers serves.
