@@ -596,9 +596,7 @@ class _Tick:
             incoming.find_gone(*zip(*difference.ranges, strict=True))
         self._run.tables[pair.table.name].rows_compared += comparison.rows_compared - before
 
-    def _stage_recent(
-        self, pair: Pair, source: Session, comparison: Comparison, last: int
-    ) -> None:
+    def _stage_recent(self, pair: Pair, source: Session, comparison: Comparison, last: int) -> None:
         assert self._run.moment is not None  # noqa: S101 - set with the snapshot
         since = self._run.moment - self._run.recent
         above = self._run.state.recent_above(pair.table.name, self._run.moment, self._run.recent)
