@@ -2,7 +2,7 @@
 
 Every pass asks the same question: which ranges of ids hold other rows at the source than in
 raw? The warehouse cuts its own rows into ranges and hashes them; the source hashes the same
-ranges and answers with those that differ. No row travels for it.
+ranges and answers with those that differ, which are cut and asked once more. No row travels for it.
 """
 
 import time

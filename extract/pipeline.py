@@ -188,8 +188,8 @@ def run_extract(
     A tick compares small tables, contacts and conversations row by row, and reads of messages,
     attachments and reporting events what is new or not older than `recent`. The reconcile pass
     compares all rows of those too. What is gone from the source becomes a tombstone. A replica is
-    read instead of the source when it answers and is not behind the last run. `pause` is
-    the seconds to leave the source alone between two ranges of a bulk. `progress` is told the
+    read instead of the source when it answers and is not behind what raw has. `pause` is the
+    seconds to leave the source alone between two statements of a bulk. `progress` is told the
     phase, the table, rows done and rows in all, or None. Raises ExtractError; the run is then
     recorded as failed, and the next one goes on.
     """
