@@ -25,6 +25,7 @@
 with conversations as (
 
     select * from {{ ref('stg_chatwoot__conversations') }}
+    {{ only_touched('where') }}
 
 ),
 
@@ -39,6 +40,7 @@ recorded as (
         priority,
         observed_at
     from {{ this if is_incremental() else no_states }}
+    {{ only_touched('where') }}
     order by conversation_id asc, observed_at desc
 
 ),

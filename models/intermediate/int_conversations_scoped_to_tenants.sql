@@ -1,21 +1,36 @@
 {# A table because everything joins to it, and because its row counts keep the plans of the rest
    sane: left to guess, one made a nested loop of 12 million rows out of 4,000 conversations. #}
 {{ config(
-    materialized='table',
-    indexes=[{'columns': ['tenant_id', 'conversation_id'], 'unique': true}],
-    post_hook=[{'sql': 'analyze {{ this }}', 'transaction': false}],
+    materialized='incremental',
+    incremental_strategy='touched_conversations',
+    indexes=[
+        {'columns': ['conversation_id'], 'unique': true},
+        {'columns': ['tenant_id', 'conversation_id'], 'unique': true},
+        {'columns': ['tenant_id', 'contact_phone_key']},
+        {'columns': ['tenant_id', 'contact_email_key']},
+        {'columns': ['loaded_at']},
+    ],
+    post_hook=[{'sql': '{{ analyze_once() }}', 'transaction': false}],
 ) }}
 
 with conversations as (
 
     select * from {{ ref('stg_chatwoot__conversations') }}
-    where created_at is not null  -- without a moment it belongs to no day: it is in no mart
+    where
+        created_at is not null  -- without a moment it belongs to no day: it is in no mart
+        {{ only_touched('and') }}
 
 ),
 
 inboxes as (
 
     select * from {{ ref('int_inboxes_scoped_to_tenants') }}
+
+),
+
+contacts as (
+
+    select * from {{ ref('stg_chatwoot__contacts') }}
 
 ),
 
@@ -46,12 +61,21 @@ final as (
         conversations.utm_campaign,
         inboxes.tenant_timezone,
         conversations.custom_attributes,
+        contacts.contact_name::text as contact_name,
+        contacts.contact_phone::text as contact_phone,
+        contacts.contact_email::text as contact_email,
+        {{ phone_key('contacts.contact_phone') }} as contact_phone_key,
+        lower(contacts.contact_email)::text as contact_email_key,
         inboxes.tenant_owns_account,
         (conversations.created_at at time zone inboxes.tenant_timezone)::date as created_date,
         conversations.created_at,
         conversations.loaded_at
     from conversations
     inner join inboxes on conversations.inbox_id = inboxes.inbox_id
+    left join contacts
+        on
+            conversations.account_id = contacts.account_id
+            and conversations.contact_id = contacts.contact_id
 
 )
 

@@ -1,5 +1,5 @@
--- A view, so that an import can ask it at once what its rows will count for. The phone says who it
--- is, and the e-mail only where no contact has the phone.
+-- A view, so that an import can ask it at once what its rows will count for; each row is looked up
+-- by index. The phone says who it is, and the e-mail only where no contact has the phone.
 with crm_rows as (
 
     select
@@ -15,27 +15,17 @@ conversations as (
 
 ),
 
-contacts as (
-
-    select * from {{ ref('stg_chatwoot__contacts') }}
-
-),
-
-reachable as (
+reachable as not materialized (
 
     select
-        conversations.tenant_id,
-        conversations.conversation_id,
-        {{ phone_key('contacts.contact_phone') }} as phone_key,
-        lower(contacts.contact_email) as email_key,
-        conversations.tenant_timezone,
-        conversations.created_date,
-        conversations.created_at
+        tenant_id,
+        conversation_id,
+        contact_phone_key as phone_key,
+        contact_email_key as email_key,
+        tenant_timezone,
+        created_date,
+        created_at
     from conversations
-    inner join contacts
-        on
-            conversations.account_id = contacts.account_id
-            and conversations.contact_id = contacts.contact_id
 
 ),
 

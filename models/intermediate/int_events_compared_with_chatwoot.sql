@@ -1,5 +1,15 @@
-{# A table because both parity marts read it: 0.4 s for 30,000 events. #}
-{{ config(materialized='table', post_hook=[{'sql': 'analyze {{ this }}', 'transaction': false}]) }}
+{# A table by conversation, so that a day of parity is added up from what its conversations say;
+   conversation 0 is that of events without one. #}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='touched_conversations',
+    meta={'touched_dates': ['date']},
+    indexes=[
+        {'columns': ['conversation_id']},
+        {'columns': ['tenant_id', 'date', 'inbox_id']},
+    ],
+    post_hook=[{'sql': '{{ analyze_once() }}', 'transaction': false}],
+) }}
 
 -- Chatwoot counts stored events by their own inbox on the day the job ran. Step by step they are
 -- moved to where and when they happened, then held against what we count from messages; what a step
@@ -10,6 +20,7 @@ with events as (
     where
         event_name in ('first_response', 'reply_time', 'conversation_resolved')
         and created_at is not null
+        {% if is_incremental() %}and (conversation_id is null {{ only_touched('or') }}){% endif %}
 
 ),
 
@@ -22,46 +33,53 @@ inboxes as (
 conversations as (
 
     select * from {{ ref('int_conversations_scoped_to_tenants') }}
+    {{ only_touched('where') }}
 
 ),
 
 conversation_messages as (
 
     select * from {{ ref('int_messages_aggregated_to_conversations') }}
+    {{ only_touched('where') }}
 
 ),
 
 bot_messages as (
 
     select * from {{ ref('int_messages_scoped_to_tenants') }}
-    where sender_kind = 'bot'
+    where
+        sender_kind = 'bot'
+        {{ only_touched('and') }}
 
 ),
 
 handoffs as (
 
     select * from {{ ref('int_events_deduplicated') }}
-    where event_name in (
-        'conversation_bot_handoff', 'conversation_captain_inference_handoff'
-    )
+    where
+        event_name in ('conversation_bot_handoff', 'conversation_captain_inference_handoff')
+        {{ only_touched('and') }}
 
 ),
 
 first_replies as (
 
     select * from {{ ref('int_first_replies_timed') }}
+    {{ only_touched('where') }}
 
 ),
 
 waits as (
 
     select * from {{ ref('int_waits_found_in_messages') }}
+    {{ only_touched('where') }}
 
 ),
 
 resolutions as (
 
     select * from {{ ref('int_resolutions_aggregated_to_conversations') }}
+    {{ only_touched('where') }}
 
 ),
 
@@ -93,6 +111,7 @@ placed as (
         numbered.inbox_id as own_inbox_id,
         (numbered.created_at at time zone own_inboxes.tenant_timezone)::date as own_date,
         conversations.tenant_id,
+        coalesce(numbered.conversation_id, 0) as own_conversation_id,
         conversations.conversation_id,
         conversations.inbox_id,
         conversations.created_date,
@@ -157,6 +176,7 @@ stored_steps as (
 
     select
         own_tenant_id as tenant_id,
+        own_conversation_id as conversation_id,
         own_date as date,
         own_inbox_id as inbox_id,
         metric,
@@ -170,6 +190,7 @@ stored_steps as (
 
     select
         own_tenant_id as tenant_id,
+        own_conversation_id as conversation_id,
         own_date as date,
         own_inbox_id as inbox_id,
         metric,
@@ -185,6 +206,7 @@ stored_steps as (
 
     select
         own_tenant_id as tenant_id,
+        own_conversation_id as conversation_id,
         own_date as date,
         own_inbox_id as inbox_id,
         metric,
@@ -200,6 +222,7 @@ stored_steps as (
 
     select
         own_tenant_id as tenant_id,
+        own_conversation_id as conversation_id,
         own_date as date,
         own_inbox_id as inbox_id,
         metric,
@@ -213,6 +236,7 @@ stored_steps as (
 
     select
         tenant_id,
+        conversation_id,
         job_date as date,
         inbox_id,
         metric,
@@ -226,6 +250,7 @@ stored_steps as (
 
     select
         tenant_id,
+        conversation_id,
         job_date as date,
         inbox_id,
         metric,
@@ -239,6 +264,7 @@ stored_steps as (
 
     select
         tenant_id,
+        conversation_id,
         event_date as date,
         inbox_id,
         metric,
@@ -255,6 +281,7 @@ resolution_steps as (
 
     select
         scoped.tenant_id,
+        scoped.conversation_id,
         scoped.event_date as date,
         scoped.inbox_id,
         scoped.metric,
@@ -317,6 +344,8 @@ compared_first_replies as (
 
     select
         coalesce(our_first_replies.tenant_id, first_responses.tenant_id) as tenant_id,
+        coalesce(our_first_replies.conversation_id, first_responses.conversation_id)
+            as conversation_id,
         coalesce(our_first_replies.inbox_id, first_responses.inbox_id) as inbox_id,
         coalesce(first_responses.event_date, our_first_replies.replied_date) as date,
         our_first_replies.created_date,
@@ -346,6 +375,7 @@ first_reply_steps as (
 
     select
         tenant_id,
+        conversation_id,
         date,
         inbox_id,
         'first_response_time' as metric,
@@ -358,6 +388,7 @@ first_reply_steps as (
 
     select
         tenant_id,
+        conversation_id,
         date,
         inbox_id,
         'first_response_time' as metric,
@@ -371,6 +402,7 @@ first_reply_steps as (
 
     select
         tenant_id,
+        conversation_id,
         created_date as date,
         inbox_id,
         'first_response_time' as metric,
@@ -515,6 +547,7 @@ reply_steps as (
 
     select
         compared_waits.tenant_id,
+        compared_waits.conversation_id,
         compared_waits.date,
         compared_waits.inbox_id,
         'reply_time' as metric,
@@ -551,6 +584,7 @@ final as (
 
     select
         tenant_id,
+        conversation_id::bigint as conversation_id,
         date,
         inbox_id::bigint as inbox_id,
         metric,
@@ -559,7 +593,7 @@ final as (
         sum(sum_delta)::numeric as sum_delta
     from steps
     where tenant_id is not null
-    group by tenant_id, date, inbox_id, metric, step
+    group by tenant_id, conversation_id, date, inbox_id, metric, step
     having sum(count_delta) <> 0 or sum(sum_delta) <> 0
 
 )

@@ -1,8 +1,9 @@
 {# A table because four models read it: 0.5 s for 110,000 events. #}
 {{ config(
-    materialized='table',
-    indexes=[{'columns': ['tenant_id', 'conversation_id', 'event_at']}],
-    post_hook=[{'sql': 'analyze {{ this }}', 'transaction': false}],
+    materialized='incremental',
+    incremental_strategy='touched_conversations',
+    indexes=[{'columns': ['conversation_id', 'event_at']}],
+    post_hook=[{'sql': '{{ analyze_once() }}', 'transaction': false}],
 ) }}
 
 -- Chatwoot's jobs write an event again when they are retried; and events of a removed agent vanish
@@ -10,13 +11,16 @@
 with events as (
 
     select * from {{ ref('stg_chatwoot__reporting_events') }}
-    where event_at is not null
+    where
+        event_at is not null
+        {{ only_touched('and') }}
 
 ),
 
 conversations as (
 
     select * from {{ ref('int_conversations_scoped_to_tenants') }}
+    {{ only_touched('where') }}
 
 ),
 

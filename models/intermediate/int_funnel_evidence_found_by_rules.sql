@@ -8,7 +8,7 @@ with rules as (
 
 ),
 
-conversations as (
+conversations as not materialized (
 
     select * from {{ ref('int_conversations_scoped_to_tenants') }}
 
@@ -52,8 +52,7 @@ keywords as (
 
 crm_rows as (
 
-    select * from {{ ref('int_crm_rows_matched_to_conversations') }}
-    where match_status = 'matched'
+    select * from {{ ref('int_crm_rows_credited') }}
 
 ),
 

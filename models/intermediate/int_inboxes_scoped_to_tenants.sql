@@ -1,8 +1,10 @@
 {# A table because six models read it, and asking for the known time zones takes 14 ms. #}
 {{ config(
-    materialized='table',
+    materialized='incremental',
+    incremental_strategy='differences',
+    unique_key=['tenant_id', 'inbox_id'],
     indexes=[{'columns': ['tenant_id', 'inbox_id'], 'unique': true}],
-    post_hook=[{'sql': 'analyze {{ this }}', 'transaction': false}],
+    post_hook=[{'sql': '{{ analyze_once() }}', 'transaction': false}],
 ) }}
 
 -- The one place where a row of Chatwoot becomes a tenant's: everything else joins through here.

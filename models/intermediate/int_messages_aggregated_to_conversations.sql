@@ -1,13 +1,15 @@
 {# A table because four models read it: 2.0 s for 250,000 messages. #}
 {{ config(
-    materialized='table',
-    indexes=[{'columns': ['tenant_id', 'conversation_id'], 'unique': true}],
-    post_hook=[{'sql': 'analyze {{ this }}', 'transaction': false}],
+    materialized='incremental',
+    incremental_strategy='touched_conversations',
+    indexes=[{'columns': ['conversation_id'], 'unique': true}],
+    post_hook=[{'sql': '{{ analyze_once() }}', 'transaction': false}],
 ) }}
 
 with messages as (
 
     select * from {{ ref('int_messages_scoped_to_tenants') }}
+    {{ only_touched('where') }}
 
 ),
 

@@ -1,4 +1,6 @@
-with conversations as (
+{{ config(incremental_strategy='touched_days') }}
+
+with conversations as not materialized (
 
     select * from {{ ref('fct_conversations') }}
 
@@ -7,25 +9,23 @@ with conversations as (
 messages as (
 
     select * from {{ ref('fct_messages') }}
+    {{ only_touched_days('where', 'tenant_id, created_date, inbox_id') }}
 
 ),
 
 replies as (
 
     select * from {{ ref('fct_replies') }}
+    {{ only_touched_days('where', 'tenant_id, replied_date, inbox_id') }}
 
 ),
 
 resolves as (
 
-    select * from {{ ref('int_events_deduplicated') }}
-    where event_name = 'conversation_resolved'
-
-),
-
-tenants as (
-
-    select * from {{ ref('dim_tenants') }}
+    select * from {{ ref('fct_conversation_events') }}
+    where
+        event_kind = 'resolved'
+        {{ only_touched_days('and', 'tenant_id, event_date, inbox_id') }}
 
 ),
 
@@ -55,6 +55,7 @@ by_created_date as (
         count(lead_score) as scored_conversations,
         sum(lead_score) as lead_score_sum
     from conversations
+    {{ only_touched_days('where', 'tenant_id, created_date, inbox_id') }}
     group by tenant_id, created_date, inbox_id
 
 ),
@@ -92,7 +93,7 @@ by_event_date as (
 
     select
         resolves.tenant_id,
-        (resolves.event_at at time zone resolves.tenant_timezone)::date as date,
+        resolves.event_date as date,
         resolves.inbox_id,
         count(*) as resolutions,
         count(*) filter (
@@ -106,28 +107,23 @@ by_event_date as (
         on
             resolves.tenant_id = conversations.tenant_id
             and resolves.conversation_id = conversations.conversation_id
-    group by
-        resolves.tenant_id,
-        (resolves.event_at at time zone resolves.tenant_timezone)::date,
-        resolves.inbox_id
+    group by resolves.tenant_id, resolves.event_date, resolves.inbox_id
 
 ),
 
 by_answer_date as (
 
     select
-        conversations.tenant_id,
-        (conversations.csat_answered_at at time zone tenants.timezone)::date as date,
-        conversations.inbox_id,
+        tenant_id,
+        csat_answered_date as date,
+        inbox_id,
         count(*) as csat_count,
-        count(*) filter (where conversations.csat_rating >= 4) as csat_good
+        count(*) filter (where csat_rating >= 4) as csat_good
     from conversations
-    inner join tenants on conversations.tenant_id = tenants.tenant_id
-    where conversations.csat_answered_at is not null
-    group by
-        conversations.tenant_id,
-        (conversations.csat_answered_at at time zone tenants.timezone)::date,
-        conversations.inbox_id
+    where
+        csat_answered_date is not null
+        {{ only_touched_days('and', 'tenant_id, csat_answered_date, inbox_id') }}
+    group by tenant_id, csat_answered_date, inbox_id
 
 ),
 

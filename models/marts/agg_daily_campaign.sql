@@ -1,6 +1,9 @@
+{{ config(incremental_strategy='touched_days') }}
+
 with conversations as (
 
     select * from {{ ref('fct_conversations') }}
+    {{ only_touched_days('where', 'tenant_id, created_date') }}
 
 ),
 

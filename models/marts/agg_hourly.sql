@@ -1,12 +1,16 @@
+{{ config(incremental_strategy='touched_days') }}
+
 with conversations as (
 
     select * from {{ ref('fct_conversations') }}
+    {{ only_touched_days('where', 'tenant_id, created_date, inbox_id') }}
 
 ),
 
 messages as (
 
     select * from {{ ref('fct_messages') }}
+    {{ only_touched_days('where', 'tenant_id, created_date, inbox_id') }}
 
 ),
 

@@ -1,6 +1,8 @@
+{{ config(incremental_strategy='differences', unique_key=['tenant_id', 'agent_id']) }}
+
 -- Accounts are shared by tenants: an agent is a tenant's by working in its inboxes or by having
 -- touched its conversations, not by being in the account.
-with users as (
+with recursive users as (
 
     select * from {{ ref('stg_chatwoot__users') }}
 
@@ -18,21 +20,35 @@ inbox_members as (
 
 ),
 
-participants as (
+-- One step along the index an agent, however many conversations each has.
+seen_in_conversations as (
 
-    select * from {{ ref('stg_chatwoot__conversation_participants') }}
+    (
+        select
+            tenant_id,
+            agent_id
+        from {{ ref('int_agents_seen_in_conversations') }}
+        order by tenant_id, agent_id
+        limit 1
+    )
 
-),
+    union all
 
-conversations as (
-
-    select * from {{ ref('int_conversations_scoped_to_tenants') }}
-
-),
-
-messages as (
-
-    select * from {{ ref('fct_messages') }}
+    select
+        following.tenant_id,
+        following.agent_id
+    from seen_in_conversations
+    cross join lateral (
+        select
+            agents.tenant_id,
+            agents.agent_id
+        from {{ ref('int_agents_seen_in_conversations') }} as agents
+        where
+            (agents.tenant_id, agents.agent_id)
+            > (seen_in_conversations.tenant_id, seen_in_conversations.agent_id)
+        order by agents.tenant_id, agents.agent_id
+        limit 1
+    ) as following
 
 ),
 
@@ -47,24 +63,9 @@ seen as (
     union
 
     select
-        conversations.tenant_id,
-        participants.user_id as agent_id
-    from participants
-    inner join conversations on participants.conversation_id = conversations.conversation_id
-
-    union
-
-    select
-        conversations.tenant_id,
-        conversations.agent_id
-    from conversations
-
-    union
-
-    select
-        messages.tenant_id,
-        messages.agent_id
-    from messages
+        tenant_id,
+        agent_id
+    from seen_in_conversations
 
 ),
 

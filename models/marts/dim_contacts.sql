@@ -1,14 +1,20 @@
+{{ config(incremental_strategy='touched_contacts') }}
+
 -- Chatwoot's own dates and counts of a contact mix all who share the account; these come from the
 -- tenant's conversations alone.
 with conversations as (
 
     select * from {{ ref('fct_conversations') }}
+    {{ only_touched_contacts('where') }}
 
 ),
 
 conversation_messages as (
 
     select * from {{ ref('int_messages_aggregated_to_conversations') }}
+    {% if is_incremental() %}
+    where conversation_id = any(array(select conversations.conversation_id from conversations))
+    {% endif %}
 
 ),
 

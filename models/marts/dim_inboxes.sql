@@ -1,3 +1,5 @@
+{{ config(incremental_strategy='differences', unique_key=['tenant_id', 'inbox_id']) }}
+
 with inboxes as (
 
     select * from {{ ref('int_inboxes_scoped_to_tenants') }}

@@ -1,3 +1,5 @@
+{{ config(incremental_strategy='differences', unique_key=['tenant_id']) }}
+
 with tenants as (
 
     select * from {{ ref('stg_app__tenants') }}

@@ -1,6 +1,9 @@
+{{ config(meta={'touched_dates': ['event_date']}) }}
+
 with events as (
 
     select * from {{ ref('int_events_deduplicated') }}
+    {{ only_touched('where') }}
 
 ),
 

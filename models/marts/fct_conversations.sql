@@ -1,44 +1,52 @@
+{{ config(meta={
+    'for_funnel': true,
+    'touched_dates': ['created_date', 'first_resolved_date', 'csat_answered_date'],
+    'touches_contacts': true,
+}) }}
+
 with conversations as (
 
     select * from {{ ref('int_conversations_scoped_to_tenants') }}
-
-),
-
-contacts as (
-
-    select * from {{ ref('stg_chatwoot__contacts') }}
+    {{ only_touched('where', for_funnel=true) }}
 
 ),
 
 messages as (
 
     select * from {{ ref('int_messages_aggregated_to_conversations') }}
+    {{ only_touched('where', for_funnel=true) }}
 
 ),
 
 first_replies as (
 
     select * from {{ ref('int_first_replies_timed') }}
+    {{ only_touched('where', for_funnel=true) }}
 
 ),
 
 in_working_hours as (
 
     select * from {{ ref('int_intervals_timed_in_working_hours') }}
-    where interval_kind = 'first_reply'
+    where
+        interval_kind = 'first_reply'
+        {{ only_touched('and', for_funnel=true) }}
 
 ),
 
 resolutions as (
 
     select * from {{ ref('int_resolutions_aggregated_to_conversations') }}
+    {{ only_touched('where', for_funnel=true) }}
 
 ),
 
 open_waits as (
 
     select * from {{ ref('int_waits_found_in_messages') }}
-    where ended_by is null
+    where
+        ended_by is null
+        {{ only_touched('and', for_funnel=true) }}
 
 ),
 
@@ -49,6 +57,7 @@ labels as (
         conversation_id,
         array_agg(label::text order by label collate "C") as labels
     from {{ ref('int_labels_scoped_to_tenants') }}
+    {{ only_touched('where', for_funnel=true) }}
     group by tenant_id, conversation_id
 
 ),
@@ -60,6 +69,7 @@ csat_answers as (
     where
         rating between 1 and 5
         and created_at is not null  -- an answer is dated by its moment
+        {{ only_touched('and', for_funnel=true) }}
     order by conversation_id asc, created_at desc, csat_response_id desc
 
 ),
@@ -67,6 +77,7 @@ csat_answers as (
 scores as (
 
     select * from {{ ref('int_scores_chosen_for_conversations') }}
+    {{ only_touched('where', for_funnel=true) }}
 
 ),
 
@@ -79,6 +90,7 @@ funnel as (
         bool_or(stage = 'visit_scheduled') as is_visit_scheduled,
         bool_or(stage = 'converted') as is_converted
     from {{ ref('fct_funnel_events') }}
+    {{ only_touched('where', for_funnel=true) }}
     group by tenant_id, conversation_id
 
 ),
@@ -99,9 +111,9 @@ final as (
         conversations.conversation_status as status,
         conversations.priority,
         coalesce(labels.labels, '{}') as labels,
-        contacts.contact_name::text as contact_name,
-        contacts.contact_phone::text as contact_phone,
-        contacts.contact_email::text as contact_email,
+        conversations.contact_name,
+        conversations.contact_phone,
+        conversations.contact_email,
         messages.preview,
         messages.last_side,
         coalesce(messages.message_count, 0) as message_count,
@@ -152,6 +164,10 @@ final as (
         coalesce(funnel.is_visit_scheduled, false) as is_visit_scheduled,
         coalesce(funnel.is_converted, false) as is_converted,
         conversations.created_date,
+        (resolutions.first_resolved_at at time zone conversations.tenant_timezone)::date
+            as first_resolved_date,
+        (csat_answers.created_at at time zone conversations.tenant_timezone)::date
+            as csat_answered_date,
         conversations.created_at,
         messages.first_contact_message_at,
         messages.last_contact_message_at,
@@ -167,10 +183,6 @@ final as (
         csat_answers.created_at as csat_answered_at,
         scores.scored_at as ai_scored_at
     from conversations
-    left join contacts
-        on
-            conversations.account_id = contacts.account_id
-            and conversations.contact_id = contacts.contact_id
     left join messages
         on
             conversations.tenant_id = messages.tenant_id

@@ -1,12 +1,16 @@
+{{ config(meta={'for_funnel': true}) }}
+
 with evidence as (
 
     select * from {{ ref('int_funnel_evidence_found_by_rules') }}
+    {{ only_touched('where', for_funnel=true) }}
 
 ),
 
 conversations as (
 
     select * from {{ ref('int_conversations_scoped_to_tenants') }}
+    {{ only_touched('where', for_funnel=true) }}
 
 ),
 

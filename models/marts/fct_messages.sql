@@ -1,6 +1,9 @@
+{{ config(meta={'touched_dates': ['created_date']}) }}
+
 with messages as (
 
     select * from {{ ref('int_messages_scoped_to_tenants') }}
+    {{ only_touched('where') }}
 
 ),
 

@@ -1,14 +1,20 @@
+{{ config(meta={'touched_dates': ['replied_date']}) }}
+
 with waits as (
 
     select * from {{ ref('int_waits_found_in_messages') }}
-    where ended_by = 'agent'
+    where
+        ended_by = 'agent'
+        {{ only_touched('and') }}
 
 ),
 
 in_working_hours as (
 
     select * from {{ ref('int_intervals_timed_in_working_hours') }}
-    where interval_kind = 'wait'
+    where
+        interval_kind = 'wait'
+        {{ only_touched('and') }}
 
 ),
 

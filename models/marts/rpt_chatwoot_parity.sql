@@ -1,6 +1,9 @@
+{{ config(incremental_strategy='touched_days') }}
+
 with days as (
 
     select * from {{ ref('agg_daily') }}
+    {{ only_touched_days('where') }}
 
 ),
 
@@ -12,9 +15,12 @@ steps as (
         inbox_id,
         metric,
         step,
-        count_delta,
+        sum(count_delta)::bigint as count_delta,
         null::numeric as sum_delta
     from {{ ref('int_messages_compared_with_chatwoot') }}
+    {{ only_touched_days('where') }}
+    group by tenant_id, date, inbox_id, metric, step
+    having sum(count_delta) <> 0
 
     union all
 
@@ -24,9 +30,12 @@ steps as (
         inbox_id,
         metric,
         step,
-        count_delta,
-        case when metric <> 'resolutions_count' then sum_delta end as sum_delta
+        sum(count_delta)::bigint as count_delta,
+        case when metric <> 'resolutions_count' then sum(sum_delta) end as sum_delta
     from {{ ref('int_events_compared_with_chatwoot') }}
+    {{ only_touched_days('where') }}
+    group by tenant_id, date, inbox_id, metric, step
+    having sum(count_delta) <> 0 or sum(sum_delta) <> 0
 
 ),
 

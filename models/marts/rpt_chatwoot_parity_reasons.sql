@@ -1,18 +1,42 @@
+{{ config(incremental_strategy='touched_days') }}
+
 with parity as (
 
     select * from {{ ref('rpt_chatwoot_parity') }}
+    {{ only_touched_days('where') }}
 
 ),
 
 message_steps as (
 
-    select * from {{ ref('int_messages_compared_with_chatwoot') }}
+    select
+        tenant_id,
+        date,
+        inbox_id,
+        metric,
+        step,
+        sum(count_delta)::bigint as count_delta
+    from {{ ref('int_messages_compared_with_chatwoot') }}
+    {{ only_touched_days('where') }}
+    group by tenant_id, date, inbox_id, metric, step
+    having sum(count_delta) <> 0
 
 ),
 
 event_steps as (
 
-    select * from {{ ref('int_events_compared_with_chatwoot') }}
+    select
+        tenant_id,
+        date,
+        inbox_id,
+        metric,
+        step,
+        sum(count_delta)::bigint as count_delta,
+        sum(sum_delta) as sum_delta
+    from {{ ref('int_events_compared_with_chatwoot') }}
+    {{ only_touched_days('where') }}
+    group by tenant_id, date, inbox_id, metric, step
+    having sum(count_delta) <> 0 or sum(sum_delta) <> 0
 
 ),
 

@@ -1,3 +1,5 @@
+{{ config(incremental_strategy='touched_contacts') }}
+
 -- Whom to write to again. How long a lead lies idle is no column: it changes by the clock alone and
 -- is computed on reading.
 with conversations as (
@@ -51,6 +53,7 @@ latest_leads as (
     where
         is_lead
         and contact_id is not null
+        {{ only_touched_contacts('and') }}
     order by tenant_id asc, contact_id asc, created_at desc, conversation_id desc
 
 ),

@@ -1,28 +1,48 @@
 -- Medians stand beside the sums because months are compared, not added up. The agency alone reads
 -- this: no policy and no grant for anybody else.
-{{ config(grants={'select': ['mirante_super']}) }}
+{{ config(
+    incremental_strategy='touched_months',
+    grants={'select': ['mirante_super']},
+) }}
 
 with days as (
 
-    select * from {{ ref('agg_daily') }}
+    select days.*
+    from {{ ref('agg_daily') }} as days
+    {{ only_touched_months('days', 'date') }}
 
 ),
 
-conversations as (
+created_conversations as (
 
-    select * from {{ ref('fct_conversations') }}
+    select conversations.*
+    from {{ ref('fct_conversations') }} as conversations
+    {{ only_touched_months('conversations', 'created_date') }}
+
+),
+
+resolved_conversations as (
+
+    select conversations.*
+    from {{ ref('fct_conversations') }} as conversations
+    {{ only_touched_months('conversations', 'first_resolved_date') }}
+    where conversations.first_resolved_date is not null
 
 ),
 
 replies as (
 
-    select * from {{ ref('fct_replies') }}
+    select replies.*
+    from {{ ref('fct_replies') }} as replies
+    {{ only_touched_months('replies', 'replied_date') }}
 
 ),
 
 backlog as (
 
-    select * from {{ ref('agg_backlog') }}
+    select backlog.*
+    from {{ ref('agg_backlog') }} as backlog
+    {{ only_touched_months('backlog', 'date') }}
 
 ),
 
@@ -84,7 +104,7 @@ by_created_month as (
             as first_reply_seconds_p90,
         percentile_cont(0.5) within group (order by first_reply_business_seconds)
             as first_reply_business_seconds_median
-    from conversations
+    from created_conversations
     group by tenant_id, date_trunc('month', created_date)::date
 
 ),
@@ -104,19 +124,14 @@ by_replied_month as (
 by_resolved_month as (
 
     select
-        conversations.tenant_id,
-        date_trunc('month', conversations.first_resolved_at at time zone tenants.timezone)::date
-            as month,
-        percentile_cont(0.5) within group (order by conversations.first_resolution_seconds)
+        tenant_id,
+        date_trunc('month', first_resolved_date)::date as month,
+        percentile_cont(0.5) within group (order by first_resolution_seconds)
             as first_resolution_seconds_median,
-        percentile_cont(0.9) within group (order by conversations.first_resolution_seconds)
+        percentile_cont(0.9) within group (order by first_resolution_seconds)
             as first_resolution_seconds_p90
-    from conversations
-    inner join tenants on conversations.tenant_id = tenants.tenant_id
-    where conversations.first_resolved_at is not null
-    group by
-        conversations.tenant_id,
-        date_trunc('month', conversations.first_resolved_at at time zone tenants.timezone)::date
+    from resolved_conversations
+    group by tenant_id, date_trunc('month', first_resolved_date)::date
 
 ),
 

@@ -3,12 +3,14 @@
 with states as (
 
     select * from {{ ref('int_conversation_states_observed') }}
+    {{ only_touched('where') }}
 
 ),
 
 conversations as (
 
     select * from {{ ref('int_conversations_scoped_to_tenants') }}
+    {{ only_touched('where') }}
 
 ),
 

@@ -1,0 +1,84 @@
+{# What an incremental model reads of its inputs: `where conversation_id = any (…)`, the
+   conversations of int_conversations_touched, and nothing at all where the model is made whole.
+   Ids are written out, so that the planner knows how many there are and the condition gets through
+   grouped views to their indexes; of very many a join is made. `word` is where or and.
+
+   With `for_funnel` also those of which only a CRM file says something new. #}
+{% macro only_touched(word, column='conversation_id', for_funnel=false) -%}
+    {%- if not execute or is_incremental() %}
+        {%- set touched = ref('int_conversations_touched') %}
+    {%- endif %}
+    {%- if not execute %}{# what the strategy writes to #}
+        {%- do [ref('int_days_touched'), ref('int_contacts_touched')] %}
+    {%- endif %}
+    {%- if execute and is_incremental() %}
+        {%- set condition = "" if for_funnel else "where not is_funnel_only" %}
+        {%- set ids = run_query(
+            "select string_agg(distinct conversation_id::text, ','), count(distinct conversation_id)"
+            ~ " from " ~ touched ~ " " ~ condition
+        )[0] %}
+        {{- word }} {{ column }} {{ "" -}}
+        {%- if ids[1] <= var('touched_ids_written_out') -%}
+            = any('{{ "{" ~ (ids[0] or "") ~ "}" }}'::bigint[])
+        {%- else -%}
+            in (select touched.conversation_id from {{ touched }} as touched {{ condition }})
+        {%- endif %}
+    {%- endif %}
+{%- endmacro %}
+
+
+{# The same for aggregates: the days, or the contacts, of which a conversation changed. `columns`
+   are compared with the first as many of the key. #}
+{% macro only_touched_days(word, columns='tenant_id, date, inbox_id') -%}
+    {{ _only_touched_keys(word, columns, 'int_days_touched', ['tenant_id', 'date', 'inbox_id']) }}
+{%- endmacro %}
+
+
+{% macro only_touched_contacts(word, columns='tenant_id, contact_id') -%}
+    {{ _only_touched_keys(word, columns, 'int_contacts_touched', ['tenant_id', 'contact_id']) }}
+{%- endmacro %}
+
+
+{# Months that a touched day is part of, and all of a tenant whose name or segment changed. #}
+{% macro touched_months() %}
+    (
+        select distinct
+            tenant_id,
+            date_trunc('month', date)::date as month
+        from {{ ref('int_days_touched') }}
+        union
+        select
+            months.tenant_id,
+            months.month
+        from {{ this }} as months
+        left join {{ ref('dim_tenants') }} as tenants on months.tenant_id = tenants.tenant_id
+        where (months.slug, months.name, months.segment)
+            is distinct from (tenants.slug, tenants.name, tenants.segment)
+    )
+{% endmacro %}
+
+
+{# `alias` is a table with a tenant_id; `date` one of its columns, by which an index leads to the
+   month's rows. #}
+{% macro only_touched_months(alias, date) -%}
+    {%- if not execute or is_incremental() %}{% set days = ref('int_days_touched') %}{% endif %}
+    {%- if execute and is_incremental() %}
+        inner join {{ touched_months() }} as touched_months
+            on
+                {{ alias }}.tenant_id = touched_months.tenant_id
+                and {{ alias }}.{{ date }} >= touched_months.month
+                and {{ alias }}.{{ date }} < touched_months.month + interval '1 month'
+    {%- endif %}
+{%- endmacro %}
+
+
+{% macro _only_touched_keys(word, columns, model_name, key) -%}
+    {%- if not execute or is_incremental() %}
+        {%- set touched = ref(model_name) %}
+    {%- endif %}
+    {%- if execute and is_incremental() %}
+        {{- word }} ({{ columns }}) in (
+            select distinct {{ key[:columns.split(',') | length] | join(", ") }} from {{ touched }}
+        )
+    {%- endif %}
+{%- endmacro %}
