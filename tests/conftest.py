@@ -91,14 +91,14 @@ def pipeline(settings: Settings, warehouse: Warehouse, sample_dsn: str) -> Pipel
     """The whole path, once: what most tests read and none changes."""
     from ai_enrich.run import enrich
     from extract.pipeline import run_extract
-    from warehouse.build import AFTER_ENRICHMENT, build
+    from warehouse.build import build
 
     tenants = demo.add_sample_tenants(warehouse)
     users = demo.add_sample_users(settings, warehouse)
     run_extract(sample_dsn, warehouse.dsn("owner"), settings.home)
     build(settings, warehouse)
     enrich(warehouse.dsn("owner"))
-    build(settings, warehouse, select=AFTER_ENRICHMENT)
+    build(settings, warehouse, only_if_changed=True)
     super_admin = users.pop("")
     return Pipeline(settings, warehouse, tenants, users, super_admin)
 

@@ -10,7 +10,8 @@ from psycopg import conninfo
 
 from extract.pipeline import run_extract
 from tests.conftest import Pipeline
-from warehouse.build import AFTER_ENRICHMENT, build
+import warehouse.build
+from warehouse.build import BuildReport, Plan, build
 from warehouse.db import SAMPLE_DATABASE, Warehouse, fetch_all
 from warehouse.migrate import migrate
 from warehouse.settings import Settings
@@ -70,7 +71,7 @@ def test_data_is_as_fresh_as_the_newest_load_that_was_built(
     load(owner, changed=0)
     assert shown(pipeline) == fresh  # not built yet
     built(owner, status="failed")
-    built(owner, part=AFTER_ENRICHMENT)
+    built(owner, part="fct_messages")
     assert shown(pipeline) == fresh  # and not by these
     built(owner)
     assert shown(pipeline) == newest(owner)
@@ -79,34 +80,53 @@ def test_data_is_as_fresh_as_the_newest_load_that_was_built(
 def test_build_is_due_only_when_an_input_changed(
     pipeline: Pipeline, owner: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A part of the project stands for the whole only where nothing but the scores changed."""
-    import warehouse.build
+    """And is no larger than what changed; a part stands for nothing but itself."""
+    plans: list[Plan] = []
 
-    monkeypatch.setattr(
-        warehouse.build, "_run_dbt", lambda *_: warehouse.build.BuildReport(1, 1, ())
-    )
+    def run_dbt(settings: object, warehouse: object, project: str, plan: Plan) -> BuildReport:
+        plans.append(plan)
+        if plan.select is None:
+            owner.execute("delete from app.changed_conversations")
+        return BuildReport(1, 1, ())
 
-    def is_due() -> bool:
-        return not build(pipeline.settings, pipeline.warehouse, only_if_changed=True).skipped
+    monkeypatch.setattr(warehouse.build, "_run_dbt", run_dbt)
 
-    def change(column: str) -> None:
-        owner.execute(f"update app.tenants set {column} = {column} || ' '")
+    def due() -> str | None:
+        """What is built: all, none, or a selection."""
+        plans.clear()
+        if build(pipeline.settings, pipeline.warehouse, only_if_changed=True).skipped:
+            assert not plans
+            return "none"
+        ((select, full_refresh, tests),) = plans
+        assert full_refresh == tests
+        return select or ("all anew" if full_refresh else "all")
 
-    is_due()
-    assert not is_due()
+    due()
+    assert due() == "none"
     load(owner, changed=3)
-    assert is_due()
-    assert not is_due()
-    change("plan")
-    build(pipeline.settings, pipeline.warehouse, select=AFTER_ENRICHMENT)
-    assert is_due()
-    build(pipeline.settings, pipeline.warehouse, select=AFTER_ENRICHMENT)
-    assert not is_due()
+    assert due() == "all"
+    assert due() == "none"
+    owner.execute("update app.tenants set plan = plan || ' '")
     build(pipeline.settings, pipeline.warehouse, select="fct_messages")
-    assert is_due()
-    built(owner, status="failed")
-    assert is_due()
+    assert due() == "all"
+    assert due() == "none"
     owner.execute("update app.tenants set plan = btrim(plan)")
+    assert due() == "all"
+    owner.execute(
+        "update ai.conversation_scores set scored_at = scored_at"
+        " where conversation_id = (select min(conversation_id) from ai.conversation_scores)"
+    )
+    assert due() == (
+        "int_inbox_settings int_conversations_touched int_days_touched int_contacts_touched"
+        " source:ai.conversation_scores+"
+    )
+    owner.execute("delete from app.changed_conversations")
+    assert due() == "none"
+    built(owner, status="failed")
+    assert due() == "all"
+    monkeypatch.setattr(warehouse.build, "PROJECT_FILES", ("README.md",))
+    assert due() == "all anew"
+    assert due() == "none"
 
 
 @pytest.fixture

@@ -157,11 +157,10 @@ def test_an_imported_customer_is_a_conversion_on_the_pages(
     )
     day = created + timedelta(days=5)
     crm_file.write_text(f"telefone;data\n{phone};{day:%d/%m/%Y}\n")
-    models = "fct_funnel_events fct_conversations agg_daily agg_daily_campaign"
     conversions = "select tenant_id, sum(conversions), sum(leads) from marts.agg_daily group by 1"
     before = {row[0]: row[1:] for row in pipeline.query(conversions)}
     import_crm(pipeline.warehouse.dsn("owner"), tenant_slug=SLUG, path=crm_file)
-    build(pipeline.settings, pipeline.warehouse, select=models)
+    build(pipeline.settings, pipeline.warehouse)
     try:
         after = {row[0]: row[1:] for row in pipeline.query(conversions)}
         assert after == before | {tenant_id: tuple(n + 1 for n in before[tenant_id])}
@@ -176,7 +175,7 @@ def test_an_imported_customer_is_a_conversion_on_the_pages(
         ]
     finally:
         imported.execute("delete from app.crm_rows")
-        build(pipeline.settings, pipeline.warehouse, select=models)
+        build(pipeline.settings, pipeline.warehouse)
     assert {row[0]: row[1:] for row in pipeline.query(conversions)} == before
 
 

@@ -4,10 +4,10 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
 from psycopg.errors import UndefinedTable
@@ -17,28 +17,35 @@ from warehouse.errors import MiranteError
 from warehouse.settings import PROJECT_ROOT, Settings
 
 if TYPE_CHECKING:
-    from dbt.cli.main import dbtRunner
+    from dbt.contracts.graph.manifest import Manifest
 
 log = logging.getLogger(__name__)
 
-# Everything that depends on the scores: what a new score touches.
-AFTER_ENRICHMENT = "stg_ai__conversation_scores+"
 PROJECT_FILES = ("dbt_project.yml", "models/**/*", "macros/**/*", "seeds/**/*", "tests/dbt/**/*")
 # Two builds at once would drop each other's tables.
 LOCK_KEY = 0x4D495242
 
+# What is claimed is of a build that failed. Rows of Chatwoot count by the runs that changed them,
+# and by the notes of the database where somebody else did.
 INPUTS = """
 select
-    (select count(*)::text || max(scored_at)::text from ai.conversation_scores),
+    (select md5(string_agg(source_table, '|' order by source_table)) from (
+        select distinct source_table from app.changed_conversations
+    ) as changes),
     (select max(id)::text from app.sync_runs where status = 'succeeded' and rows_changed > 0),
     (select md5(string_agg(t::text, '|' order by id)) from app.tenants as t),
     (select md5(string_agg(t::text, '|' order by account_id)) from app.tenant_accounts as t),
     (select md5(string_agg(t::text, '|' order by inbox_id)) from app.tenant_inboxes as t),
     (select md5(string_agg(t::text, '|' order by tenant_id, id)) from app.funnel_rules as t),
     (select count(*)::text || max(erased_at)::text from app.erased_rows),
-    (select count(*)::text || max(imported_at)::text from app.crm_rows),
-    (select md5(string_agg(t::text, '|' order by tenant_id, contact_id)) from app.opt_outs as t)
+    (select count(*)::text || max(imported_at)::text from app.crm_rows)
 """
+# Of the notes alone a build of less than everything can be made.
+NOTED, REST = slice(0, 1), slice(1, None)
+NOTHING_NOTED = (None,)
+# Comes before whatever reads what was noted.
+BOOKKEEPING = ("int_inbox_settings", "int_conversations_touched", "int_days_touched",
+               "int_contacts_touched")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,15 +58,35 @@ class BuildReport:
     skipped: bool = False
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """Fingerprint of what the marts follow from: AI scores, and everything else."""
+class Inputs(NamedTuple):
+    """Fingerprints of what the marts follow from: project files, noted changes, everything else."""
 
-    scores: str
+    project: str
+    noted: str
     rest: str
 
     def __str__(self) -> str:
-        return f"{self.scores}:{self.rest}"
+        return ":".join(self)
+
+
+class Plan(NamedTuple):
+    """How much of the project is built: `select` in dbt's words, None for all of it."""
+
+    select: str | None
+    full_refresh: bool
+    tests: bool
+
+
+class _Parsed(NamedTuple):
+    """Of one state of the files and one database, whose name is in every node."""
+
+    project: str
+    database: str
+    manifest: "Manifest"
+
+
+# The parsed project is kept as long as the process lives: parsing costs more than a small build.
+_parsed: _Parsed | None = None
 
 
 def dbt_environment(settings: Settings, warehouse: Warehouse) -> dict[str, str]:
@@ -81,12 +108,16 @@ def build(
     *,
     select: str | None = None,
     full_refresh: bool = False,
+    test: bool = False,
     only_if_changed: bool = False,
 ) -> BuildReport:
-    """Run `dbt build` (data tests included, unit tests not) and raise the data version.
+    """Build what changed since the last build, in this process, and raise the data version.
 
-    A mart that fails leaves its previous version readable. Raises MiranteError naming the nodes
-    that failed, or the process that is building already.
+    Everything is made anew with `full_refresh`, the first time, and where the project's files
+    changed; then, and with `test`, data tests run too (unit tests never). With `only_if_changed`
+    models that nothing new reaches are left out. A mart that fails leaves its previous version
+    readable. Raises MiranteError naming the nodes that failed and the numbers that are stale, or
+    the process that is building already.
     """
     owner = warehouse.dsn("owner")
     with psycopg.connect(owner, autocommit=True) as connection, _lock(connection):
@@ -98,13 +129,14 @@ def build(
         _check_extracted(connection)
         inputs = _fingerprint(connection)
         last = _last_inputs(connection)
-        if only_if_changed and last == inputs and _marts_exist(connection):
+        plan = _plan(connection, inputs, last, Plan(select, full_refresh, test), only_if_changed)
+        if plan is None:
             return BuildReport(0, 0, (), skipped=True)
         (build_id,) = connection.execute(
             "insert into app.builds (selection) values (%s) returning id", [select]
         ).fetchone() or (0,)
         try:
-            report = _run_dbt(settings, warehouse, select, full_refresh)
+            report = _run_dbt(settings, warehouse, inputs.project, plan)
         except BaseException as error:
             connection.execute(
                 "update app.builds set status = 'failed', finished_at = now(), error = %s"
@@ -114,18 +146,71 @@ def build(
             # Some marts may be new already.
             connection.execute("select nextval('app.data_version')")
             raise
-        # Inputs as they were before: what changed meanwhile is built next time. A part of the
-        # project stands for all of it only where nothing but the scores had changed.
-        is_whole = select is None or (
-            select == AFTER_ENRICHMENT and last is not None and last.rest == inputs.rest
-        )
+        if plan.select and not select:
+            _settle(connection, plan.select)
+        # Inputs as they were before: what changed meanwhile is built next time.
+        built = inputs._replace(noted=_digest(NOTHING_NOTED))
         connection.execute(
             "update app.builds set status = 'succeeded', finished_at = now(), inputs_sha256 = %s"
             " where id = %s",
-            [str(inputs) if is_whole else None, build_id],
+            [str(built) if select is None else None, build_id],
         )
         connection.execute("select nextval('app.data_version')")
     return report
+
+
+def _plan(
+    connection: psycopg.Connection,
+    inputs: Inputs,
+    last: Inputs | None,
+    asked: Plan,
+    only_if_changed: bool,
+) -> Plan | None:
+    """The least that brings the marts up to date; None when they are."""
+    if asked.select is not None:
+        return asked
+    if (
+        asked.full_refresh
+        or not _marts_exist(connection)
+        or _last_project(connection) != inputs.project
+    ):
+        return Plan(None, full_refresh=True, tests=True)
+    if not only_if_changed:
+        return asked
+    if inputs == last:
+        return None
+    if last is not None and inputs.rest == last.rest:
+        tables = _noted_tables(connection)
+        if tables:
+            return asked._replace(select=_selection(tables))
+    return asked
+
+
+def _noted_tables(connection: psycopg.Connection, condition: str = "") -> list[str]:
+    rows = connection.execute(
+        f"select distinct source_table from app.changed_conversations {condition} order by 1"  # noqa: S608  # ours
+    )
+    return [row[0] for row in rows]
+
+
+def _selection(tables: Iterable[str]) -> str:
+    sources = [f"source:{table.removeprefix('raw_')}+" for table in tables]
+    return " ".join([*BOOKKEEPING, *sources])
+
+
+def _settle(connection: psycopg.Connection, selection: str) -> None:
+    """Call what was claimed done, unless it was more than the selection has the models of.
+
+    After a build of everything dbt does so itself.
+    """
+    claimed = _noted_tables(connection, "where is_claimed")
+    has_other_settings = connection.execute(
+        "select exists (select from intermediate.int_inbox_settings as settings"
+        " full join app.built_inboxes as built on settings.inbox_id = built.inbox_id"
+        " where settings.settings_md5 is distinct from built.settings_md5)"
+    ).fetchone()
+    if has_other_settings == (False,) and set(_selection(claimed).split()) <= set(selection.split()):
+        connection.execute("select app.settle_changes()")
 
 
 @contextmanager
@@ -146,58 +231,85 @@ def _check_extracted(connection: psycopg.Connection) -> None:
 
 
 def _fingerprint(connection: psycopg.Connection) -> Inputs:
-    row = connection.execute(INPUTS).fetchone() or ()
-    scores = hashlib.sha256(repr(row[:1]).encode())
-    rest = hashlib.sha256(repr(row[1:]).encode())
+    project = hashlib.sha256()
     for pattern in PROJECT_FILES:
         for path in sorted(PROJECT_ROOT.glob(pattern)):
             if path.is_file():
-                rest.update(path.read_bytes())
-    return Inputs(scores.hexdigest(), rest.hexdigest())
+                project.update(path.read_bytes())
+    row = connection.execute(INPUTS).fetchone() or ()
+    return Inputs(project.hexdigest(), _digest(row[NOTED]), _digest(row[REST]))
+
+
+def _digest(values: Sequence[object]) -> str:
+    return hashlib.sha256(repr(values).encode()).hexdigest()
 
 
 def _last_inputs(connection: psycopg.Connection) -> Inputs | None:
     """What the marts were built from; None after a build that failed, or of a part."""
     row = connection.execute(
         "select inputs_sha256 from app.builds where id = (select max(id) from app.builds)"
-        " and status = 'succeeded' and inputs_sha256 is not null"
+        " and status = 'succeeded'"
     ).fetchone()
-    return Inputs(*row[0].split(":")) if row else None
+    return _inputs(row)
+
+
+def _last_project(connection: psycopg.Connection) -> str | None:
+    """The files that the marts were last made anew by."""
+    row = connection.execute(
+        "select inputs_sha256 from app.builds where status = 'succeeded'"
+        " and inputs_sha256 is not null order by id desc limit 1"
+    ).fetchone()
+    inputs = _inputs(row)
+    return inputs.project if inputs else None
+
+
+def _inputs(row: Sequence[Any] | None) -> Inputs | None:
+    parts = row[0].split(":") if row and row[0] else []
+    return Inputs(*parts) if len(parts) == len(Inputs._fields) else None
 
 
 def _marts_exist(connection: psycopg.Connection) -> bool:
     return connection.execute("select to_regclass('marts.agg_daily')").fetchone() != (None,)
 
 
-def _run_dbt(
-    settings: Settings, warehouse: Warehouse, select: str | None, full_refresh: bool
-) -> BuildReport:
+def _run_dbt(settings: Settings, warehouse: Warehouse, project: str, plan: Plan) -> BuildReport:
+    from dbt.cli.main import dbtRunner  # 3 s of imports: only where a build is due
+
+    global _parsed  # noqa: PLW0603
     folder = state_folder(settings, "dbt")
     profile = (PROJECT_ROOT / "profiles.yml.example").read_text()
     (folder / "profiles.yml").write_text(profile)
-    os.environ.update(dbt_environment(settings, warehouse))
+    environment = dbt_environment(settings, warehouse)
+    os.environ.update(environment)
+    database = environment["MIRANTE_DBT_DBNAME"]
     # No dbt.log: failing rows could carry message text.
-    arguments = [
-        "build", "--exclude-resource-type", "unit_test",
+    common = [
         "--project-dir", str(PROJECT_ROOT), "--profiles-dir", str(folder),
         "--target-path", str(folder / "target"), "--log-path", str(folder / "logs"),
         "--quiet", "--log-level", "none", "--log-level-file", "none",
     ]  # fmt: skip
-    if select:
-        arguments += ["--select", select]
-    if full_refresh:
+    if _parsed is None or _parsed[:2] != (project, database):
+        parsed: Any = dbtRunner().invoke(["parse", *common])
+        if parsed.exception is not None:
+            raise MiranteError(f"dbt: {_one_line(str(parsed.exception))}")
+        _parsed = _Parsed(project, database, parsed.result)
+    arguments = ["build", *common, "--exclude-resource-type", "unit_test"]
+    if not plan.tests:
+        arguments += ["--exclude-resource-type", "test"]
+    if not plan.full_refresh and not plan.select:
+        # They are as they were made: a view follows its tables by itself.
+        arguments += ["--exclude", "config.materialized:view", "resource_type:seed"]
+    elif plan.select:
+        arguments += ["--select", *plan.select.split()]
+        if not plan.full_refresh:
+            arguments += ["--exclude", "config.materialized:view"]
+    if plan.full_refresh:
         arguments += ["--full-refresh"]
-    outcome = _runner().invoke(arguments)
+    outcome = dbtRunner(manifest=_parsed.manifest).invoke(arguments)
     if outcome.exception is not None:
         raise MiranteError(f"dbt: {_one_line(str(outcome.exception))}")
     results: Any = outcome.result
     return _report(results.results)
-
-
-def _runner() -> "dbtRunner":
-    from dbt.cli.main import dbtRunner  # 3 s of imports: only where a build is due
-
-    return dbtRunner()
 
 
 def _report(results: Sequence[Any]) -> BuildReport:
@@ -217,8 +329,8 @@ def _report(results: Sequence[Any]) -> BuildReport:
             models, tests = models + is_model, tests + (node.resource_type == "test")
     if broken:
         raise MiranteError(
-            f"dbt build: {len(broken)} models failed, what follows keeps the previous numbers: "
-            + "; ".join(broken[:5])
+            f"dbt build: {len(broken)} models failed: {'; '.join(broken[:5])}; the previous numbers"
+            f" stay readable, and are stale: {_stale(results)}"
         )
     if failed:
         raise MiranteError(
@@ -228,8 +340,24 @@ def _report(results: Sequence[Any]) -> BuildReport:
     return BuildReport(models, tests, tuple(warnings))
 
 
+def _stale(results: Sequence[Any]) -> str:
+    """Marts that were to be built and were not, with the labels of the KPIs that they carry."""
+    marts = []
+    for result in results:
+        node = result.node
+        if (
+            node.resource_type == "model"
+            and node.schema == "marts"
+            and str(result.status) in ("error", "skipped", "runtime error")
+        ):
+            texts = " ".join(column.description for column in node.columns.values())
+            labels = dict.fromkeys(re.findall(r"label: (.+)", texts))
+            marts.append(f"{node.name} ({', '.join(labels)})" if labels else node.name)
+    return ", ".join(sorted(marts)) or "none that a tenant sees"
+
+
 def _one_line(message: str) -> str:
     """The error itself without PostgreSQL's quoted values, which may be somebody's message."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
-    text = lines[1] if len(lines) > 1 and lines[0].startswith("Database Error") else lines[0]
+    text = lines[1] if len(lines) > 1 and lines[0].endswith("Error") else lines[0]
     return re.sub(r': ".*"', ': "…"', text)

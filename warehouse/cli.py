@@ -167,7 +167,7 @@ def reconcile() -> None:
     For the night: it finds what a tick cannot see, old messages that changed or were deleted.
     Ranges of rows are compared by hash; only those that differ are read.
 
-    Example: 0 3 * * * mirante reconcile && mirante build
+    Example: 0 3 * * * mirante reconcile && mirante build --test
     """
     with _migrated() as (settings, warehouse):
         _extract(settings, warehouse, full=True)
@@ -270,32 +270,39 @@ def _age(seconds: float | None) -> str:
 @app.command()
 def build(
     full_refresh: Annotated[bool, typer.Option("--full-refresh", help="Rebuild from raw.")] = False,
+    test: Annotated[bool, typer.Option("--test", help="Run the data tests too.")] = False,
 ) -> None:
-    """Run the dbt project: models and their data tests."""
+    """Bring the marts up to date: what changed since the last build is computed again.
+
+    The first build, and one after the project's files changed, makes everything and tests it.
+
+    Example: 0 3 * * * mirante reconcile && mirante build --test
+    """
     with _migrated() as (settings, warehouse):
-        _build(settings, warehouse, full_refresh=full_refresh)
+        _build(settings, warehouse, full_refresh=full_refresh, test=test)
 
 
 def _build(
     settings: Settings,
     warehouse: Warehouse,
     *,
-    select: str | None = None,
     full_refresh: bool = False,
+    test: bool = False,
     only_if_changed: bool = False,
 ) -> None:
     from warehouse.build import build as run_build
 
     with _timed("build"), err.status("building models …"):
         report = run_build(
-            settings, warehouse, select=select,
-            full_refresh=full_refresh, only_if_changed=only_if_changed,
+            settings, warehouse,
+            full_refresh=full_refresh, test=test, only_if_changed=only_if_changed,
         )  # fmt: skip
     for warning in report.warnings:
         err.print(f"warning: {warning}", markup=False)
+    tested = f", {report.tests} tests passed" if report.tests else ""
     out.print(
         "nothing to build: inputs are those of the last build" if report.skipped
-        else f"{report.models} models built, {report.tests} tests passed"
+        else f"{report.models} models built{tested}"
     )  # fmt: skip
 
 
@@ -326,13 +333,11 @@ def run(
     full: Annotated[bool, typer.Option("--full", help="Compare every row: reconcile.")] = False,
 ) -> None:
     """Extract, build, enrich, build what follows. Nothing new costs seconds."""
-    from warehouse.build import AFTER_ENRICHMENT
-
     with _migrated() as (settings, warehouse):
         _extract(settings, warehouse, full=full)
         _build(settings, warehouse, only_if_changed=True)
         if _enrich(warehouse):
-            _build(settings, warehouse, select=AFTER_ENRICHMENT)
+            _build(settings, warehouse, only_if_changed=True)
 
 
 @app.command()

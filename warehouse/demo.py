@@ -115,7 +115,7 @@ def _run_steps(
 ) -> None:
     from ai_enrich.run import enrich
     from extract.pipeline import run_extract
-    from warehouse.build import AFTER_ENRICHMENT, build
+    from warehouse.build import build
 
     with steps.step("sample Chatwoot"):
         make_sample(warehouse, conversations)
@@ -131,7 +131,7 @@ def _run_steps(
         scored = enrich(warehouse.dsn("owner")).scored
     with steps.step("build what follows the scores"):
         if scored:
-            build(settings, warehouse, select=AFTER_ENRICHMENT)
+            build(settings, warehouse, only_if_changed=True)
 
 
 def make_sample(warehouse: Warehouse, conversations: int | None = None) -> None:

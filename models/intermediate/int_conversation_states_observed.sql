@@ -9,6 +9,9 @@
     indexes=[{'columns': ['conversation_id', 'observed_at'], 'unique': true}],
 ) }}
 
+{# A full refresh does not make it anew, but looks at every conversation. #}
+{%- set only_touched_states = '' if flags.FULL_REFRESH else only_touched('where') %}
+
 {%- set no_states -%}
     (
         select
@@ -25,7 +28,7 @@
 with conversations as (
 
     select * from {{ ref('stg_chatwoot__conversations') }}
-    {{ only_touched('where') }}
+    {{ only_touched_states }}
 
 ),
 
@@ -40,7 +43,7 @@ recorded as (
         priority,
         observed_at
     from {{ this if is_incremental() else no_states }}
-    {{ only_touched('where') }}
+    {{ only_touched_states }}
     order by conversation_id asc, observed_at desc
 
 ),
