@@ -211,7 +211,7 @@ def test_snapshots_outlive_every_build(pipeline: Pipeline, owner: psycopg.Connec
     def record(*, full_refresh: bool = False) -> list[tuple]:
         build(
             pipeline.settings, pipeline.warehouse, full_refresh=full_refresh,
-            select="int_conversation_states_observed snap_conversations",
+            select="int_conversations_touched int_conversation_states_observed snap_conversations",
         )  # fmt: skip
         return pipeline.query(
             "select status, valid_from, valid_to from marts.snap_conversations"
