@@ -1,16 +1,18 @@
 """A throw-away PostgreSQL from the wheel, the sample Chatwoot, and one whole pipeline a run."""
 
+import dataclasses
 import os
 import re
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg import sql
+from psycopg import conninfo, sql
 
 from warehouse import demo
 from warehouse.db import SAMPLE_DATABASE, Warehouse, fetch_all, open_warehouse
@@ -101,6 +103,36 @@ def pipeline(settings: Settings, warehouse: Warehouse, sample_dsn: str) -> Pipel
     build(settings, warehouse, only_if_changed=True)
     super_admin = users.pop("")
     return Pipeline(settings, warehouse, tenants, users, super_admin)
+
+
+@contextmanager
+def own_databases(
+    warehouse: Warehouse, name: str, *, template: str | None = None
+) -> Iterator[tuple[Warehouse, str]]:
+    """An empty migrated warehouse, and a database for a Chatwoot (administrator's DSN)."""
+    copied = f"template {template}" if template else ""
+    with psycopg.connect(warehouse.admin_dsn, autocommit=True) as connection:
+        connection.execute(f"create database {name}_cw {copied}")
+        connection.execute(f"create database {name}_wh")
+    own = dataclasses.replace(warehouse, admin_dsn=warehouse.dsn("admin", f"{name}_wh"))
+    try:
+        migrate(own)
+        yield own, warehouse.dsn("admin", f"{name}_cw")
+    finally:
+        with psycopg.connect(warehouse.admin_dsn, autocommit=True) as connection:
+            connection.execute(f"drop database {name}_cw with (force)")
+            connection.execute(f"drop database {name}_wh with (force)")
+
+
+@pytest.fixture
+def own(
+    warehouse: Warehouse, sample_dsn: str, tmp_path: Path
+) -> Iterator[tuple[Settings, Warehouse, str, str]]:
+    """A copy of the sample Chatwoot and an empty warehouse: settings, warehouse, both DSNs."""
+    parts = conninfo.conninfo_to_dict(sample_dsn)
+    with own_databases(warehouse, "own", template=SAMPLE_DATABASE) as (own, admin):
+        reader = conninfo.make_conninfo(admin, user=parts["user"], password=parts["password"])
+        yield Settings(_env_file=None, home=tmp_path / ".mirante"), own, admin, reader
 
 
 @pytest.fixture

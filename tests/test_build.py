@@ -1,19 +1,15 @@
 """When a build is due, and what the pages may call fresh."""
 
-import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg import conninfo
 
+import warehouse.build
 from extract.pipeline import run_extract
 from tests.conftest import Pipeline
-import warehouse.build
 from warehouse.build import BuildReport, Plan, build
-from warehouse.db import SAMPLE_DATABASE, Warehouse, fetch_all
-from warehouse.migrate import migrate
+from warehouse.db import Warehouse, fetch_all
 from warehouse.settings import Settings
 from warehouse.tenants import add_tenant
 
@@ -127,25 +123,6 @@ def test_build_is_due_only_when_an_input_changed(
     monkeypatch.setattr(warehouse.build, "PROJECT_FILES", ("README.md",))
     assert due() == "all anew"
     assert due() == "none"
-
-
-@pytest.fixture
-def own(
-    warehouse: Warehouse, sample_dsn: str, tmp_path: Path
-) -> Iterator[tuple[Settings, Warehouse, str, str]]:
-    """A copy of the sample Chatwoot and an empty warehouse: settings, warehouse, both DSNs."""
-    with psycopg.connect(warehouse.admin_dsn, autocommit=True) as connection:
-        connection.execute(f"create database deletion_cw template {SAMPLE_DATABASE}")
-        connection.execute("create database deletion_wh")
-    own = dataclasses.replace(warehouse, admin_dsn=warehouse.dsn("admin", "deletion_wh"))
-    migrate(own)
-    parts = conninfo.conninfo_to_dict(sample_dsn)
-    admin = warehouse.dsn("admin", "deletion_cw")
-    reader = conninfo.make_conninfo(admin, user=parts["user"], password=parts["password"])
-    yield Settings(_env_file=None, home=tmp_path / ".mirante"), own, admin, reader
-    with psycopg.connect(warehouse.admin_dsn, autocommit=True) as connection:
-        for name in ("deletion_cw", "deletion_wh"):
-            connection.execute(f"drop database {name} with (force)")
 
 
 def test_history_of_an_inbox_mapped_late_and_what_is_deleted_at_the_source(

@@ -133,12 +133,15 @@ def test_rows_meet_the_contacts_last_conversation_before_their_date(
     assert (report.rows, report.inserted, report.updated) == (300, 300, 0)
     assert report.matched == sum(found is not None for found in expected.values()) > 200
     assert set(report.statuses.values()) == {"matched", "wrote_later"}
+    build(pipeline.settings, pipeline.warehouse)
     credited = imported.execute(
         "select substr(row_key, 4)::int, evidence.conversation_id from app.crm_rows as stored"
         " left join intermediate.int_funnel_evidence_found_by_rules as evidence"
         " on evidence.tenant_id = stored.tenant_id and evidence.evidence_kind = 'crm'"
         " and evidence.evidence_ref = stored.id::text and evidence.stage = 'converted'"
     ).fetchall()
+    imported.execute("delete from app.crm_rows")
+    build(pipeline.settings, pipeline.warehouse)
     assert dict(credited) == expected
     assert len(credited) == len(expected)  # one row, one conversion
 

@@ -339,9 +339,7 @@ def test_rebuild_never_shows_a_bare_mart(pipeline: Pipeline) -> None:
     with ThreadPoolExecutor(1) as threads:
         watching = threads.submit(watch)
         try:
-            build(
-                pipeline.settings, pipeline.warehouse, select="fct_messages", full_refresh=True
-            )
+            build(pipeline.settings, pipeline.warehouse, select="fct_messages", full_refresh=True)
         finally:
             done.set()
         asked, seen = watching.result(timeout=60)

@@ -209,7 +209,9 @@ def _settle(connection: psycopg.Connection, selection: str) -> None:
         " full join app.built_inboxes as built on settings.inbox_id = built.inbox_id"
         " where settings.settings_md5 is distinct from built.settings_md5)"
     ).fetchone()
-    if has_other_settings == (False,) and set(_selection(claimed).split()) <= set(selection.split()):
+    if has_other_settings == (False,) and set(_selection(claimed).split()) <= set(
+        selection.split()
+    ):
         connection.execute("select app.settle_changes()")
 
 
@@ -275,7 +277,7 @@ def _marts_exist(connection: psycopg.Connection) -> bool:
 def _run_dbt(settings: Settings, warehouse: Warehouse, project: str, plan: Plan) -> BuildReport:
     from dbt.cli.main import dbtRunner  # 3 s of imports: only where a build is due
 
-    global _parsed  # noqa: PLW0603
+    global _parsed
     folder = state_folder(settings, "dbt")
     profile = (PROJECT_ROOT / "profiles.yml.example").read_text()
     (folder / "profiles.yml").write_text(profile)

@@ -24,6 +24,8 @@ create table app.built_inboxes (
     inbox_id bigint primary key,
     settings_md5 text not null
 );
+-- Scores are looked up for the conversations that changed, whoever's they are.
+create index conversation_scores_conversation_id on ai.conversation_scores (conversation_id);
 comment on table app.built_inboxes is
     'What each inbox''s rows were last built by: owner, zones, hours, rules. Where that differs, all '
     'conversations of the inbox are computed again.';
@@ -53,6 +55,21 @@ end
 $function$;
 revoke all on function app.note_changed_conversations() from public;
 
+create function app.note_truncated_table() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $function$
+begin
+    -- whatever was built of its rows
+    if to_regclass('intermediate.int_conversations_scoped_to_tenants') is not null then
+        insert into app.changed_conversations (conversation_id, source_table)
+        select conversation_id, tg_table_schema || '.' || tg_table_name
+        from intermediate.int_conversations_scoped_to_tenants;
+    end if;
+    return null;
+end
+$function$;
+revoke all on function app.note_truncated_table() from public;
+
 create function app.watch_conversations_of(watched regclass, ids text) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp
 as $function$
@@ -60,6 +77,15 @@ declare
     rows_of text;
     is_new boolean := false;
 begin
+    if not exists (
+        select from pg_trigger where tgrelid = watched and tgname = 'note_truncated'
+    ) then
+        execute format(
+            'create trigger note_truncated after truncate on %s'
+            ' for each statement execute function app.note_truncated_table()',
+            watched
+        );
+    end if;
     for operation in 1..3 loop
         if exists (
             select from pg_trigger
