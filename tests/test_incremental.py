@@ -27,7 +27,7 @@ from warehouse.build import build, dbt_environment
 from warehouse.db import Warehouse, fetch_all
 from warehouse.errors import MiranteError
 from warehouse.sample import create_sample
-from warehouse.settings import Settings
+from warehouse.settings import PROJECT_ROOT, Settings
 
 CONVERSATIONS = 300
 ROUNDS = 3
@@ -455,12 +455,12 @@ def test_plain_dbt_builds_what_changed_too(history: History, tmp_path: Path) -> 
     from dbt.cli.main import dbtRunner
 
     history.owner.execute("update raw_chatwoot.messages set content = 'oi' where id % 3 = 0")
-    profile = (demo.PROJECT_ROOT / "profiles.yml.example").read_text()
+    profile = (PROJECT_ROOT / "profiles.yml.example").read_text()
     (tmp_path / "profiles.yml").write_text(profile)
     os.environ.update(dbt_environment(history.settings, history.warehouse))
     outcome = dbtRunner().invoke([
         "run", "--vars", "{touched_ids_written_out: 10}", "--quiet",
-        "--project-dir", str(demo.PROJECT_ROOT), "--profiles-dir", str(tmp_path),
+        "--project-dir", str(PROJECT_ROOT), "--profiles-dir", str(tmp_path),
         "--target-path", str(tmp_path / "target"), "--log-path", str(tmp_path / "logs"),
     ])  # fmt: skip
     assert outcome.success
