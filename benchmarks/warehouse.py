@@ -853,7 +853,8 @@ def make_warehouse(bench: Bench, name: str, history: History) -> None:
     say("transcripts and scores")
     folder = bench.folder / "transcripts"
     select = ["--select", "+int_conversation_transcripts"]
-    bench.process([sys.executable, "-c", DBT, "run", folder, *select], making)
+    no_tests = ("--exclude-resource-type", "test", "unit_test")
+    bench.process([sys.executable, "-c", DBT, "build", folder, *no_tests, *select], making)
     bench.query(owner, SCORES)
     bench.query(bench.admin(name), "vacuum analyze ai.conversation_scores")
     shutil.rmtree(bench.home(making), ignore_errors=True)
