@@ -89,6 +89,10 @@ def _make_roles(connection: Connection, warehouse: Warehouse) -> None:
     connection.execute("grant mirante_auth, mirante_audit to mirante_owner")
     # A build waits for the slowest reader, and every other reader behind it: not for ever.
     connection.execute("alter role mirante_owner set lock_timeout = '10s'")
+    # It sorts and aggregates whole tables, in one or two statements at a time.
+    connection.execute("alter role mirante_owner set work_mem = '64MB'")
+    connection.execute("alter role mirante_owner set maintenance_work_mem = '256MB'")
+    connection.execute("alter role mirante_owner set jit = off")
     if not harden:  # to give a schema to a role, a plain administrator must be able to become it
         connection.execute("grant mirante_owner to current_user")
 

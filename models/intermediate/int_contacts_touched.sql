@@ -1,5 +1,5 @@
-{# Written to by the models whose rows change (macro get_incremental_touched_conversations_sql), read
-   by the aggregates over them, emptied when a build has taken it all in. #}
+{# Written to by the models whose rows change (macros/incremental_strategies.sql), read by the
+   aggregates over them, emptied when a build has taken it all in. #}
 {{ config(
     materialized='incremental',
     incremental_strategy='append',

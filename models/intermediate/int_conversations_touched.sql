@@ -89,7 +89,7 @@ found as (
 
 ),
 
--- tenant_id: whose it was when it was last built, 0 for nobody's; whose it is now comes with its rows
+-- tenant_id: whose it was when it was last built, 0 for nobody's; whose it is now its rows say
 final as (
 
     select

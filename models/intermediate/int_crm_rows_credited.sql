@@ -12,30 +12,19 @@
     post_hook=[{'sql': '{{ analyze_once() }}', 'transaction': false}],
 ) }}
 
-with crm_rows as (
+{%- if not execute %}{# what the strategy writes to #}
+    {%- do [ref('int_conversations_touched')] %}
+{%- endif %}
 
-    select * from {{ ref('int_crm_rows_matched_to_conversations') }}
-    where match_status = 'matched'
-
-),
-
--- only for its order: what it takes from a build must be noted before funnels are counted
-touched as (
-
-    select * from {{ ref('int_conversations_touched') }}
-    where false
-
-),
-
-final as (
+with final as (
 
     select
-        crm_rows.tenant_id,
-        crm_rows.crm_row_id,
-        crm_rows.conversation_id,
-        crm_rows.reached_at
-    from crm_rows
-    left join touched on crm_rows.conversation_id = touched.conversation_id
+        tenant_id,
+        crm_row_id,
+        conversation_id,
+        reached_at
+    from {{ ref('int_crm_rows_matched_to_conversations') }}
+    where match_status = 'matched'
 
 )
 

@@ -43,7 +43,7 @@ folded as materialized (
 
 final as (
 
-    select distinct on (folded.tenant_id, folded.conversation_id, rules.stage)
+    select distinct on (folded.conversation_id, rules.stage)
         folded.tenant_id,
         folded.conversation_id,
         folded.message_id,
@@ -61,7 +61,6 @@ final as (
             || rules.phrase
         )
     order by
-        folded.tenant_id,
         folded.conversation_id,
         rules.stage,
         folded.created_at,

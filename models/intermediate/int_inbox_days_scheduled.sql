@@ -79,10 +79,11 @@ known_spans as (
 
 changed_inboxes as (
 
-    select settings.inbox_id
-    from {{ ref('int_inbox_settings') }} as settings
-    left join {{ ref('stg_app__built_inboxes') }} as built on settings.inbox_id = built.inbox_id
-    where settings.settings_md5 is distinct from built.settings_md5
+    select inboxes_now.inbox_id
+    from {{ ref('int_inbox_settings') }} as inboxes_now
+    left join {{ ref('stg_app__built_inboxes') }} as built_inboxes
+        on inboxes_now.inbox_id = built_inboxes.inbox_id
+    where inboxes_now.settings_md5 is distinct from built_inboxes.settings_md5
 
 ),
 

@@ -1,7 +1,7 @@
 {# A table, made anew by each build: a change while it runs shows in the next one. #}
 {{ config(materialized='table', indexes=[{'columns': ['inbox_id'], 'unique': true}]) }}
 
--- All that decides what the rows of an inbox count for, and can change without any of them changing.
+-- All that decides what the rows of an inbox count for and can change while they stay as they are.
 with inboxes as (
 
     select * from {{ ref('int_inboxes_scoped_to_tenants') }}

@@ -22,7 +22,7 @@ ordered as (
         lead(created_at) over from_first is null as is_last
     from messages
     window from_first as (
-        partition by tenant_id, conversation_id order by created_at, message_id
+        partition by conversation_id order by created_at, message_id
     )
 
 ),
@@ -30,7 +30,7 @@ ordered as (
 final as (
 
     select
-        tenant_id,
+        min(tenant_id) as tenant_id,
         conversation_id,
         max(sender_kind) filter (where is_last) as last_side,
         string_agg(
@@ -50,7 +50,7 @@ final as (
         ) as first_reply_at,
         max(created_at) as last_message_at
     from ordered
-    group by tenant_id, conversation_id
+    group by conversation_id
 
 )
 

@@ -75,7 +75,6 @@ final as (
     left join attachments on sided.message_id = attachments.message_id
     -- the order in which every conversation is read from here on: by index, without a sort
     order by
-        conversations.tenant_id,
         conversations.conversation_id,
         sided.created_at,
         sided.message_id

@@ -59,7 +59,7 @@ numbered as (
     select
         *,
         count(*) filter (where step_kind <> 'contact') over (
-            partition by tenant_id, conversation_id
+            partition by conversation_id
             order by step_at, step_kind = 'resolve', step_id
             rows between unbounded preceding and 1 preceding
         ) as wait_number
@@ -70,7 +70,7 @@ numbered as (
 waits as (
 
     select
-        tenant_id,
+        min(tenant_id) as tenant_id,
         conversation_id,
         max(inbox_id) as inbox_id,
         max(agent_id) as agent_id,
@@ -79,14 +79,14 @@ waits as (
         min(step_at) filter (where step_kind = 'contact') as waiting_since,
         max(step_at) filter (where step_kind <> 'contact') as ended_at
     from numbered
-    group by tenant_id, conversation_id, wait_number
+    group by conversation_id, wait_number
 
 ),
 
 -- Imports write whole seconds: two waits may begin in the same one. The longer is the true one.
 final as (
 
-    select distinct on (tenant_id, conversation_id, waiting_since)
+    select distinct on (conversation_id, waiting_since)
         tenant_id,
         conversation_id,
         inbox_id,
@@ -98,7 +98,6 @@ final as (
     from waits
     where waiting_since is not null
     order by
-        tenant_id asc,
         conversation_id asc,
         waiting_since asc,
         ended_at desc nulls first

@@ -35,8 +35,8 @@ seen_in_conversations as (
     union all
 
     select
-        following.tenant_id,
-        following.agent_id
+        next_agents.tenant_id,
+        next_agents.agent_id
     from seen_in_conversations
     cross join lateral (
         select
@@ -48,7 +48,7 @@ seen_in_conversations as (
             > (seen_in_conversations.tenant_id, seen_in_conversations.agent_id)
         order by agents.tenant_id, agents.agent_id
         limit 1
-    ) as following
+    ) as next_agents
 
 ),
 

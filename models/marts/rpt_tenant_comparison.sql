@@ -7,9 +7,9 @@
 
 with days as (
 
-    select days.*
-    from {{ ref('agg_daily') }} as days
-    {{ only_touched_months('days', 'date') }}
+    select daily.*
+    from {{ ref('agg_daily') }} as daily
+    {{ only_touched_months('daily', 'date') }}
 
 ),
 

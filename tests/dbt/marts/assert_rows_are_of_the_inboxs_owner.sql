@@ -43,12 +43,12 @@ owners as (
 
 rows_of_marts as (
     {% for mart in marts %}
-        select
-            '{{ mart }}' as mart,
-            tenant_id,
-            inbox_id
-        from {{ ref(mart) }}
-        {{ "union" if not loop.last }}
+    select
+        '{{ mart }}' as mart,
+        tenant_id,
+        inbox_id
+    from {{ ref(mart) }}
+    {{ "union" if not loop.last }}
     {% endfor %}
 )
 
