@@ -573,16 +573,28 @@ scored as (
     from ai.conversation_scores as scores
     where scores.tenant_id = %(tenant_id)s and scores.status = 'ok'
     order by scores.conversation_id, scores.scored_at desc
+),
+-- put together by grouping: estimates of a tenant's share are so low that a join of the three is
+-- planned as a comparison of all pairs
+together as (
+    select id, is_current, null::bigint as seconds, null::text as lead_class from asked
+    union all
+    select conversation_id, null, seconds, null from timed
+    union all
+    select conversation_id, null, null, lead_class from scored
+),
+conversations as (
+    select bool_or(is_current) as is_current, max(seconds) as seconds,
+        max(lead_class) as lead_class
+    from together group by id
 )
-select asked.is_current, count(*) as conversations, count(timed.seconds) as first_replies,
-    count(*) filter (where scored.lead_class in ('high', 'medium')) as leads,
-    percentile_cont(0.5) within group (order by timed.seconds) as first_reply_median_seconds,
-    percentile_cont(0.9) within group (order by timed.seconds) as first_reply_p90_seconds
-from asked
-left join timed on asked.id = timed.conversation_id
-left join scored on asked.id = scored.conversation_id
-group by asked.is_current
-order by asked.is_current desc
+select is_current, count(*) as conversations, count(seconds) as first_replies,
+    count(*) filter (where lead_class in ('high', 'medium')) as leads,
+    percentile_cont(0.5) within group (order by seconds) as first_reply_median_seconds,
+    percentile_cont(0.9) within group (order by seconds) as first_reply_p90_seconds
+from conversations
+where is_current is not null
+group by is_current
 """,
     "conversations_per_day": RAW_PARTS
     + """
