@@ -6,7 +6,7 @@
 It makes a PostgreSQL of its own in a temporary folder, fills a Chatwoot there, brings it over with
 `mirante extract`, and removes all at the end; with --keep the folder stays, and the next run with
 the same sizes finds its data made, changed only by the ticks that were measured. At its defaults
-it needs 15 GB. Autovacuum is off, so that nothing else reads or writes; a checkpoint and a sync
+it needs 16 GB. Autovacuum is off, so that nothing else reads or writes; a checkpoint and a sync
 come before whatever is timed.
 
 Chatwoot: its real tables, with those of its indexes by which the extraction reads (all of them
