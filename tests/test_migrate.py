@@ -140,12 +140,13 @@ def test_app_functions_are_all_the_app_role_can_call(warehouse: Warehouse) -> No
         "load_state",
         "login_candidate",
         "open_session",
+        "record_audit",
         "selectable_tenants",
         "touch_session",
         "view_tenant",
     ]
-    for _, owner, is_definer, config in callable_functions:
-        assert owner == "mirante_auth"
+    for name, owner, is_definer, config in callable_functions:
+        assert owner == ("mirante_audit" if name == "record_audit" else "mirante_auth")
         assert is_definer
         assert "search_path=pg_catalog, pg_temp" in config
 

@@ -44,6 +44,8 @@ app.add_typer(tenant_app, name="tenant")
 app.add_typer(user_app, name="user")
 crm_app = typer.Typer(help="Customers won, from a client's CRM.", no_args_is_help=True)
 app.add_typer(crm_app, name="crm")
+audit_app = typer.Typer(help="The record of who did what.", no_args_is_help=True)
+app.add_typer(audit_app, name="audit")
 
 # A pipe has no width of its own; tables are not to be folded to 80 columns there.
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
@@ -496,6 +498,36 @@ def crm_import(
             out.print(f"  {reason}: rows {', '.join(numbers[:20])}{more}", soft_wrap=True)
     if report.matched and not dry_run:
         out.print("the pages show them after the next `mirante build`")
+
+
+@audit_app.command("list")
+def audit_list(
+    tenant: TenantOption = None,
+    action: Annotated[
+        str | None, typer.Option(help="An action, or its noun: tenant.suspend, tenant.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Newest lines.")] = 50,
+) -> None:
+    """List the newest lines of the audit log; people and addresses are keyed hashes.
+
+    Example: mirante audit list --tenant corpo --action tenant.move_inbox
+    """
+    from warehouse.audit import list_lines
+
+    with _migrated() as (_, warehouse):
+        lines = list_lines(warehouse.dsn("owner"), tenant_slug=tenant, action=action, limit=limit)
+    table = Table("id", "at", "action", "actor", "tenant", "target", "change", "address", box=None)
+    for line in lines:
+        change = {"before": line.before, "after": line.after}
+        table.add_row(
+            str(line.id), _local_time(line.at), line.action,
+            f"{line.actor_kind} {line.actor_id or ''}".strip(),
+            escape(line.tenant_slug or str(line.tenant_id or "")), escape(line.target or ""),
+            escape(json.dumps({k: v for k, v in change.items() if v}, ensure_ascii=False)
+                   if line.before or line.after else ""),
+            (line.address_hash or "")[:12],
+        )  # fmt: skip
+    out.print(table if lines else "no line of that kind")
 
 
 def _ask_password() -> str:

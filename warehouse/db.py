@@ -43,6 +43,11 @@ class Warehouse:
         )  # fmt: skip
 
     @property
+    def audit_key(self) -> bytes:
+        """Key of the hashes that stand for people and addresses in the audit log."""
+        return self.passwords["audit_key"].encode()
+
+    @property
     def sample_dsn(self) -> str:
         """URI of the read-only log-in on the demo's Chatwoot."""
         return _with(
@@ -70,7 +75,7 @@ def _passwords(settings: Settings) -> dict[str, str]:
         stored: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     except json.JSONDecodeError as error:
         raise MiranteError(f"{path} is damaged ({error}): delete it, then run migrate") from None
-    missing = [name for name in (*LOGIN_ROLES, "sample_reader") if name not in stored]
+    missing = [name for name in (*LOGIN_ROLES, "sample_reader", "audit_key") if name not in stored]
     if missing:
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         stored |= {name: secrets.token_urlsafe(24) for name in missing}
@@ -79,6 +84,7 @@ def _passwords(settings: Settings) -> dict[str, str]:
         "owner": settings.owner_password,
         "app": settings.app_password,
         "super": settings.super_password,
+        "audit_key": settings.audit_key,
     }
     return stored | {name: value.get_secret_value() for name, value in given.items() if value}
 

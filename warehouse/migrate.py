@@ -6,6 +6,8 @@ import psycopg
 import sqlalchemy
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from psycopg import Connection, sql
 
 from warehouse.db import LOGIN_ROLES, Warehouse
@@ -35,7 +37,7 @@ def migrate(warehouse: Warehouse) -> None:
             with connection.transaction():
                 _make_roles(connection, warehouse)
                 _make_schemas(connection)
-            _upgrade(warehouse.dsn("owner"))
+            _upgrade(connection, warehouse.dsn("owner"))
     except (psycopg.Error, sqlalchemy.exc.DBAPIError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise MiranteError(f"migrate: {reason} (warehouse {warehouse!r})") from error
@@ -85,8 +87,8 @@ def _make_roles(connection: Connection, warehouse: Warehouse) -> None:
             f"migrate: role {powerful[0][0]} exists and passes row security: "
             "take SUPERUSER, BYPASSRLS and CREATEROLE from it"
         )
-    # Hands functions over to the NOLOGIN owners; takes nothing back from them.
-    connection.execute("grant mirante_auth, mirante_audit to mirante_owner")
+    # Hands functions over to it. Of mirante_audit it is a member only while steps run.
+    connection.execute("grant mirante_auth to mirante_owner")
     # A build waits for the slowest reader, and every other reader behind it: not for ever.
     connection.execute("alter role mirante_owner set lock_timeout = '10s'")
     if not harden:  # to give a schema to a role, a plain administrator must be able to become it
@@ -120,7 +122,8 @@ def _make_schemas(connection: Connection) -> None:
     connection.execute(sql.SQL("grant connect on database {} to {}").format(database, logins))
 
 
-def _upgrade(owner_dsn: str) -> None:
+def _upgrade(admin: Connection, owner_dsn: str) -> None:
+    """Run the steps that are due; only meanwhile may mirante_owner act as mirante_audit."""
     config = Config()
     config.set_main_option("script_location", str(PROJECT_ROOT / "warehouse" / "migrations"))
     config.set_main_option("path_separator", "os")
@@ -131,6 +134,29 @@ def _upgrade(owner_dsn: str) -> None:
         poolclass=sqlalchemy.NullPool,
     )
     with engine.connect() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        connection.commit()
+        context = MigrationContext.configure(connection, opts={"version_table_schema": "app"})
+        heads = set(ScriptDirectory.from_config(config).get_heads())
+        try:
+            if set(context.get_current_heads()) != heads:
+                connection.rollback()
+                admin.execute("grant mirante_audit to mirante_owner")
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+                connection.commit()
+        finally:
+            _leave_audit(admin)
+
+
+def _leave_audit(admin: Connection) -> None:
+    """Take mirante_audit from mirante_owner, whoever gave it: a member could rewrite the log."""
+    # From 16 on a grant is kept for each grantor, and taken back one by one.
+    if admin.info.server_version >= 160000:
+        grantors = admin.execute(
+            "select grantor::regrole::text from pg_auth_members"
+            " where roleid = 'mirante_audit'::regrole and member = 'mirante_owner'::regrole"
+        ).fetchall()
+        givers = [sql.SQL("granted by ") + sql.SQL(name) for (name,) in grantors]  # quoted there
+    else:
+        givers = [sql.Composed([])]
+    for giver in givers:
+        admin.execute(sql.SQL("revoke mirante_audit from mirante_owner {}").format(giver))
