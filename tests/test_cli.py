@@ -39,6 +39,8 @@ COMMANDS = (
     "crm",
     "tenant",
     "user",
+    "analyst",
+    "audit",
 )
 
 

@@ -105,28 +105,6 @@ def test_public_has_nothing(warehouse: Warehouse) -> None:
     )
 
 
-@pytest.mark.parametrize("role", ["app", "super"])
-@pytest.mark.parametrize("schema", ["app", "ai", "raw_chatwoot", "staging", "intermediate"])
-def test_readers_see_no_table_outside_marts(warehouse: Warehouse, role: str, schema: str) -> None:
-    relations = fetch_all(
-        warehouse.admin_dsn,
-        "select relname from pg_class"
-        " where relnamespace = %s::regnamespace and relkind in ('r', 'v')",
-        [schema],
-    )
-    with psycopg.connect(warehouse.dsn(role), autocommit=True) as connection:
-        for (relation,) in relations:
-            for statement in (
-                "select * from {} limit 1",
-                "insert into {} default values",
-                "delete from {}",
-                "truncate {}",
-                "copy {} to stdout",
-            ):
-                with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                    connection.execute(sql.SQL(statement).format(sql.Identifier(schema, relation)))
-
-
 def test_app_functions_are_all_the_app_role_can_call(warehouse: Warehouse) -> None:
     callable_functions = fetch_all(
         warehouse.admin_dsn,

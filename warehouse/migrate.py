@@ -10,7 +10,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg import Connection, sql
 
-from warehouse.db import LOGIN_ROLES, Warehouse
+from warehouse.db import LOGIN_ROLES, Warehouse, is_superuser, scram_hash
 from warehouse.errors import MiranteError
 from warehouse.settings import PROJECT_ROOT
 
@@ -37,6 +37,7 @@ def migrate(warehouse: Warehouse) -> None:
             with connection.transaction():
                 _make_roles(connection, warehouse)
                 _make_schemas(connection)
+                _close_catalog(connection, warehouse)
             _upgrade(connection, warehouse.dsn("owner"))
     except (psycopg.Error, sqlalchemy.exc.DBAPIError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
@@ -59,11 +60,10 @@ def _check_server(connection: Connection) -> None:
 def _make_roles(connection: Connection, warehouse: Warehouse) -> None:
     existing = {row[0] for row in connection.execute("select rolname from pg_roles")}
     logins = {f"mirante_{role}": warehouse.passwords[role] for role in LOGIN_ROLES}
-    is_superuser = connection.execute("select usesuper from pg_user where usename = user")
     # Only a superuser may write these attributes; a new role has none of them by default.
     harden = (
         "nosuperuser nobypassrls noreplication nocreatedb nocreaterole"
-        if is_superuser.fetchone() == (True,)
+        if is_superuser(connection)
         else ""
     )
     for role in (*logins, *NOLOGIN_ROLES):
@@ -96,11 +96,9 @@ def _make_roles(connection: Connection, warehouse: Warehouse) -> None:
 
 
 def _password(connection: Connection, role: str, password: str | None) -> sql.Composable:
-    """Hash it here: a server that logs statements would log the password."""
     if password is None:
         return sql.SQL("")
-    hashed = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
-    return sql.SQL("password {}").format(sql.Literal(hashed.decode()))
+    return sql.SQL("password {}").format(sql.Literal(scram_hash(connection, role, password)))
 
 
 def _make_schemas(connection: Connection) -> None:
@@ -119,7 +117,48 @@ def _make_schemas(connection: Connection) -> None:
     connection.execute(
         sql.SQL("grant connect, temporary on database {} to mirante_owner").format(database)
     )
-    connection.execute(sql.SQL("grant connect on database {} to {}").format(database, logins))
+    connection.execute(
+        sql.SQL("grant connect on database {} to {}, mirante_analyst").format(database, logins)
+    )
+
+
+def _close_catalog(connection: Connection, warehouse: Warehouse) -> None:
+    """Take from PUBLIC what PostgreSQL gives everybody; only a superuser may.
+
+    An advisory lock of an analyst's could stop a build, a large object or a WAL message could
+    fill the disk, and on a server of our own nobody needs its other databases.
+    """
+    if not is_superuser(connection):
+        return
+    functions = connection.execute(
+        r"""
+        select oid::regprocedure::text, proname like '%advisory%' from pg_proc as routines
+        where pronamespace = 'pg_catalog'::regnamespace and prokind = 'f'
+            and (
+                proname like '%advisory%' or proname ~ '^(lo_|loread|lowrite)'
+                or proname = 'pg_logical_emit_message'
+            )
+            and exists (
+                select 1 from aclexplode(coalesce(proacl, acldefault('f', proowner))) as granted
+                where granted.grantee = 0
+            )
+        """
+    ).fetchall()
+    for name, is_lock in functions:
+        function = sql.SQL(name)  # as the server writes it
+        connection.execute(sql.SQL("revoke all on function {} from public").format(function))
+        if is_lock:  # builds and extractions take turns by them
+            connection.execute(
+                sql.SQL("grant execute on function {} to mirante_owner").format(function)
+            )
+    if warehouse.is_embedded:
+        for (name,) in connection.execute(
+            "select datname from pg_database where datallowconn"
+            " and has_database_privilege('public', oid, 'connect')"
+        ).fetchall():
+            connection.execute(
+                sql.SQL("revoke all on database {} from public").format(sql.Identifier(name))
+            )
 
 
 def _upgrade(admin: Connection, owner_dsn: str) -> None:
