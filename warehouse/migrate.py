@@ -152,13 +152,7 @@ def _close_catalog(connection: Connection, warehouse: Warehouse) -> None:
                 sql.SQL("grant execute on function {} to mirante_owner").format(function)
             )
     if warehouse.is_embedded:
-        for (name,) in connection.execute(
-            "select datname from pg_database where datallowconn"
-            " and has_database_privilege('public', oid, 'connect')"
-        ).fetchall():
-            connection.execute(
-                sql.SQL("revoke all on database {} from public").format(sql.Identifier(name))
-            )
+        connection.execute("revoke all on database postgres, template1 from public")
 
 
 def _upgrade(admin: Connection, owner_dsn: str) -> None:
