@@ -97,7 +97,7 @@ def test_build_is_due_only_when_an_input_changed(
     load(owner, changed=3)
     assert is_due()
     assert not is_due()
-    change("plan")
+    change("name")
     build(pipeline.settings, pipeline.warehouse, select=AFTER_ENRICHMENT)
     assert is_due()
     build(pipeline.settings, pipeline.warehouse, select=AFTER_ENRICHMENT)
@@ -106,7 +106,7 @@ def test_build_is_due_only_when_an_input_changed(
     assert is_due()
     built(owner, status="failed")
     assert is_due()
-    owner.execute("update app.tenants set plan = btrim(plan)")
+    owner.execute("update app.tenants set name = btrim(name)")
 
 
 @pytest.fixture
