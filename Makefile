@@ -36,6 +36,7 @@ soak: install
 bench: install
 	$(BIN)/python -m benchmarks.pipeline
 	$(BIN)/python -m benchmarks.extract
+	$(BIN)/python -m benchmarks.isolation
 
 # Needs uv (pip install uv).
 lock:

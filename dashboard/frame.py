@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import streamlit as st
 
-from dashboard import formats
+from dashboard import formats, queries
 from dashboard.auth import Visit
 
 STYLES = Path(__file__).parent / "templates" / "pages.css"
@@ -25,8 +25,7 @@ def header(visit: Visit, brand_name: str) -> None:
     st.html(STYLES)
     st.html(
         f"""
-        <div class="m-bar">
-          <span class="m-brand">{escape(brand_name)}</span>
+        {_brand(visit, brand_name)}
           <span class="m-user">{escape(viewer.email)}</span>
           {switch}
           <form method="post" action="/sair"><button type="submit">Sair</button></form>
@@ -48,6 +47,25 @@ def header(visit: Visit, brand_name: str) -> None:
             f"A última carga foi {age}. As conversas mais recentes ainda não aparecem nos números.",
             icon="🟠",
         )
+
+
+def _brand(visit: Visit, brand_name: str) -> str:
+    """The bar's beginning: the tenant's own name, logo and colours, else ours.
+
+    All were checked when they were set (warehouse/branding.py), and are escaped all the same.
+    """
+    look = queries.branding(visit)
+    if look.empty:
+        return f'<div class="m-bar"><span class="m-brand">{escape(brand_name)}</span>'
+    own = {name: escape(str(value)) for name, value in look.iloc[0].items() if value}
+    line = f"border-bottom: 3px solid {own['primary_color']};" if "primary_color" in own else ""
+    accent = own.get("accent_color") or own.get("primary_color")
+    style = line + (f"--m-accent: {accent};" if accent else "")
+    name = own.get("display_name") or escape(brand_name)
+    if "logo" not in own:
+        return f'<div class="m-bar" style="{style}"><span class="m-brand">{name}</span>'
+    image = f'<img alt="" src="data:{own["logo_type"]};base64,{own["logo"]}">'
+    return f'<div class="m-bar" style="{style}"><span class="m-brand m-own">{image}{name}</span>'
 
 
 def _freshness(visit: Visit) -> tuple[str | None, str, str]:

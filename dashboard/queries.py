@@ -31,6 +31,17 @@ where tenant_id = %(tenant_id)s
     and conversations > 0
 """
 
+BRANDING: LiteralString = """
+select
+    display_name,
+    primary_color,
+    accent_color,
+    logo_type,
+    translate(encode(logo, 'base64'), chr(10), '') as logo
+from app.tenant_branding
+where tenant_id = %(tenant_id)s
+"""
+
 # Sums come from the facts here, not from agg_daily, for two reasons: the percentiles read the
 # facts anyway, and a day still running is compared with the same hours of the earlier one.
 OVERVIEW: LiteralString = """
@@ -166,6 +177,13 @@ def coverage(visit: Visit) -> pd.DataFrame:
     of a conversation (NULL: none).
     """
     return _ask(visit, COVERAGE)
+
+
+def branding(visit: Visit) -> pd.DataFrame:
+    """One row, none without a look of its own: display_name, primary_color and accent_color
+    (#rrggbb), logo in base64 and its logo_type; each may be NULL.
+    """
+    return _ask(visit, BRANDING)
 
 
 def overview(visit: Visit, start: date, end: date) -> pd.DataFrame:

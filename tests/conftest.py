@@ -1,9 +1,11 @@
 """A throw-away PostgreSQL from the wheel, the sample Chatwoot, and one whole pipeline a run."""
 
+import contextlib
 import dataclasses
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -133,6 +135,34 @@ def own(
     with own_databases(warehouse, "own", template=SAMPLE_DATABASE) as (own, admin):
         reader = conninfo.make_conninfo(admin, user=parts["user"], password=parts["password"])
         yield Settings(_env_file=None, home=tmp_path / ".mirante"), own, admin, reader
+
+
+@pytest.fixture(scope="module")
+def copied(pipeline: Pipeline) -> Iterator[Pipeline]:
+    """A copy of the pipeline's database, which tests of one file may change as they like."""
+    admin = pipeline.warehouse.admin_dsn
+    maintenance = pipeline.warehouse.dsn("admin", "postgres")
+    with psycopg.connect(maintenance, autocommit=True) as connection:
+        connection.execute("drop database if exists copied with (force)")
+        for _ in range(50):  # one that was just left may not have ended yet
+            with contextlib.suppress(psycopg.errors.ObjectInUse):
+                connection.execute(
+                    sql.SQL("create database copied template {} strategy file_copy").format(
+                        sql.Identifier(conninfo.conninfo_to_dict(admin)["dbname"])
+                    )
+                )
+                break
+            time.sleep(0.1)
+    warehouse = Warehouse(
+        pipeline.warehouse.dsn("admin", "copied"), pipeline.warehouse.passwords, is_embedded=True
+    )
+    with tempfile.TemporaryDirectory(prefix="mirante teste ") as folder:
+        Path(folder).chmod(0o755)
+        migrate(warehouse)
+        settings = pipeline.settings.model_copy(update={"home": Path(folder) / ".mirante"})
+        yield dataclasses.replace(pipeline, warehouse=warehouse, settings=settings)
+    with psycopg.connect(maintenance, autocommit=True) as connection:
+        connection.execute("drop database copied with (force)")
 
 
 @pytest.fixture

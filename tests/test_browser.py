@@ -1,5 +1,6 @@
 """The pages in a real headless Chromium, on the whole pipeline's numbers."""
 
+import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from dashboard import formats
@@ -22,6 +24,8 @@ from tests.serving import (
     chromium,
     serving,
 )
+from warehouse.audit import SYSTEM
+from warehouse.branding import clean_logo, set_branding
 from warehouse.db import Warehouse
 
 pytestmark = pytest.mark.browser
@@ -282,6 +286,35 @@ def test_hostile_name_and_first_load(browser: Browser, bare: Bare) -> None:
                 HOSTILE_NAME
             )
             expect(someone.page.locator("main img, main script, main a")).to_have_count(0)
+
+
+def test_a_tenants_own_look_is_its_alone(browser: Browser, bare: Bare) -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 32), (11, 92, 173)).save(picture, "PNG")
+    set_branding(
+        bare.warehouse.dsn("owner"), "um", SYSTEM, display_name='Um & "Cia" <b>x</b>',
+        primary_color="#0b5cad", logo=clean_logo(picture.getvalue(), "logo"),
+    )  # fmt: skip
+    try:
+        with serving(bare.dsn()) as served:
+            with visitor(browser, served) as someone:
+                someone.log_in(bare.email("um"), PASSWORD)
+                brand = someone.page.locator(".m-brand")
+                expect(brand).to_have_text('Um & "Cia" <b>x</b>', timeout=30_000)
+                expect(brand.locator("b")).to_have_count(0)
+                logo = brand.locator("img")
+                assert logo.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
+                expect(someone.page.locator(".m-bar")).to_have_css(
+                    "border-bottom-color", "rgb(11, 92, 173)"
+                )
+            with visitor(browser, served) as someone:
+                someone.log_in(bare.email("dois"), PASSWORD)
+                expect(someone.page.locator(".m-brand")).to_have_text(
+                    "GeniAI Analytics", timeout=30_000
+                )
+                expect(someone.page.locator(".m-brand img")).to_have_count(0)
+    finally:
+        set_branding(bare.warehouse.dsn("owner"), "um", SYSTEM, clear=True)
 
 
 def test_wrong_password_says_so(browser: Browser, bare: Bare) -> None:

@@ -102,11 +102,11 @@ def test_build_is_due_only_when_an_input_changed(
     load(owner, changed=3)
     assert due() == "all"
     assert due() == "none"
-    owner.execute("update app.tenants set plan = plan || ' '")
+    owner.execute("update app.tenants set name = name || ' '")
     build(pipeline.settings, pipeline.warehouse, select="fct_messages")
     assert due() == "all"
     assert due() == "none"
-    owner.execute("update app.tenants set plan = btrim(plan)")
+    owner.execute("update app.tenants set name = btrim(name)")
     assert due() == "all"
     owner.execute(
         "update ai.conversation_scores set scored_at = scored_at"

@@ -39,6 +39,8 @@ COMMANDS = (
     "crm",
     "tenant",
     "user",
+    "analyst",
+    "audit",
 )
 
 
@@ -153,6 +155,65 @@ class TestOnAWarehouse:
         finally:
             with psycopg.connect(warehouse.dsn("owner")) as connection:
                 connection.execute("delete from app.tenants where slug like 'cli-%'")
+
+    def test_the_life_of_a_tenant(self, settings: Settings, warehouse: Warehouse) -> None:
+        def run(*arguments: str, **environment: str) -> str:
+            done = mirante(settings.home, *arguments, **environment)
+            assert done.returncode == 0, done.stderr
+            return done.stdout + done.stderr
+
+        try:
+            for slug in ("cli-um", "cli-dois"):
+                run("tenant", "add", "--slug", slug, "--name", slug, "--segment", "gym")
+            assert "cli-um has it" in run(
+                "tenant", "assign-inbox", "--slug", "cli-um", "--inbox", "7001"
+            )
+            taking = ["tenant", "assign-inbox", "--slug", "cli-dois", "--inbox", "7001"]
+            assert_one_line(mirante(settings.home, *taking), 1, "'cli-um'", "--from cli-um")
+            assert "taken from cli-um: inboxes 7001" in run(*taking, "--from", "cli-um")
+            run("tenant", "release-inbox", "--slug", "cli-dois", "--inbox", "7001")
+            assert_one_line(
+                mirante(settings.home, "tenant", "assign-inbox", "--slug", "cli-um"), 2, "--inbox"
+            )
+            run("tenant", "plan", "--name", "cli-plano", "--max-users", "1")
+            assert "plan" in run("tenant", "edit", "--slug", "cli-um", "--plan", "cli-plano")
+            assert "no limit" in run("tenant", "plans")
+            assert_one_line(
+                mirante(settings.home, "tenant", "edit", "--slug", "cli-um"), 2, "--help"
+            )
+            user = ["user", "add", "--role", "client", "--tenant", "cli-um", "--email"]
+            told = run(*user, "um@cli.example", MIRANTE_PASSWORD="senha bem comprida")
+            assert "limit: tenant cli-um: 1 of 1 users (100 %); no other can be added" in told
+            assert_one_line(
+                mirante(settings.home, *user, "dois@cli.example",
+                        MIRANTE_PASSWORD="senha bem comprida"),
+                1, "tenant cli-um has 1 of its 1 users", "--max-users",
+            )  # fmt: skip
+            assert "limit: tenant cli-um" in run("status")
+            uri = run("analyst", "add", "--tenant", "cli-um").splitlines()[0]
+            with psycopg.connect(uri) as analyst:
+                assert "active" in run("analyst", "list", "--tenant", "cli-um")
+                run("tenant", "suspend", "--slug", "cli-um")
+                with pytest.raises(psycopg.OperationalError):
+                    analyst.execute("select 1")
+            run("tenant", "restore", "--slug", "cli-um")
+            run("analyst", "remove", "--tenant", "cli-um")
+            gone = ["tenant", "delete", "--slug", "cli-um"]
+            assert_one_line(mirante(settings.home, *gone, "--now"), 1, "is not deleted")
+            assert "tenant restore --slug cli-um" in run(*gone)
+            assert "deleted, gone after" in run("tenant", "list")
+            assert "no deleted tenant" in run("tenant", "purge")
+            assert "is gone" in run(*gone, "--now")
+            log = run("audit", "list", "--action", "tenant", "--limit", "20")
+            for action in ("tenant.purge", "tenant.lose_inboxes", "tenant.assign_inbox"):
+                assert action in log
+            assert "password" not in log
+            assert "cli-um" not in run("tenant", "list")
+        finally:
+            with psycopg.connect(warehouse.dsn("owner")) as connection:
+                connection.execute("delete from app.users where email like '%@cli.example'")
+                connection.execute("delete from app.tenants where slug like 'cli-%'")
+                connection.execute("delete from app.plans where name like 'cli-%'")
 
     def test_user_add_needs_a_password_and_never_asks_without_a_terminal(
         self, settings: Settings, warehouse: Warehouse

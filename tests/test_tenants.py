@@ -1,14 +1,38 @@
 """Tenants, users and sessions: bad input leaves nothing behind."""
 
+import io
+import struct
+import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psycopg
 import pytest
+from PIL import Image
 
+from tests.conftest import Pipeline
 from warehouse import users
-from warehouse.db import Warehouse, fetch_all
+from warehouse.analysts import add_analyst
+from warehouse.audit import SYSTEM, list_lines
+from warehouse.branding import check_color, clean_logo, contrast, read_logo, set_branding
+from warehouse.build import build
+from warehouse.db import Warehouse, fetch_all, open_pool, tenant_connection
 from warehouse.errors import MiranteError, UsageError
-from warehouse.tenants import DEFAULT_RULES, add_tenant, list_tenants
+from warehouse.limits import record_reached, warnings
+from warehouse.ownership import assign
+from warehouse.status import read_status
+from warehouse.tenants import (
+    DEFAULT_RULES,
+    add_tenant,
+    cancel_tenant,
+    delete_tenant,
+    edit_tenant,
+    list_tenants,
+    purge_tenants,
+    restore_tenant,
+    suspend_tenant,
+)
 
 
 @pytest.fixture
@@ -175,3 +199,307 @@ def test_session_functions_give_one_row_and_die_with_user_and_tenant(
     fetch_all(app, "select app.open_session(%s, %s, interval '1 day')", [user_id, token])
     users.disable_user(owner, "ana@teste.example")
     assert fetch_all(app, current, [token]) == []
+
+
+# -- status, deletion, limits ---------------------------------------------------------------------
+
+
+def status_of(owner: str, slug: str) -> tuple[str, bool]:
+    return fetch_all(
+        owner, "select status, purge_after is not null from app.tenants where slug = %s", [slug]
+    )[0]
+
+
+def test_edit_changes_what_is_given_and_records_it(owner: str) -> None:
+    tenant_id = add(owner, "teste-a")
+    version = fetch_all(owner, "select last_value from app.data_version")[0][0]
+    changed = edit_tenant(
+        owner, "teste-a", {"name": "Outro", "timezone": "America/Recife", "segment": "gym"}, SYSTEM
+    )
+    assert changed == ["name", "timezone"]  # the segment was so already
+    line = list_lines(owner, action="tenant.edit", limit=1)[0]
+    assert (line.tenant_id, line.before, line.after) == (
+        tenant_id,
+        {"name": "Teste", "timezone": "America/Sao_Paulo"},
+        {"name": "Outro", "timezone": "America/Recife"},
+    )
+    assert fetch_all(owner, "select last_value from app.data_version")[0][0] > version
+    assert edit_tenant(owner, "teste-a", {"name": "Outro"}, SYSTEM) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"timezone": "Marte"}, "--timezone 'Marte'"),
+        ({"segment": "padaria"}, "--segment 'padaria'"),
+        ({"currency": "R$"}, "--currency"),
+        ({"name": " "}, "--name"),
+        ({"slug": "A B"}, "--slug 'A B'"),
+        ({"slug": "teste-b"}, "--new-slug 'teste-b' is taken"),
+        ({"plan": "ouro"}, "--plan 'ouro' does not exist"),
+        ({"max_users": -1}, "--max-users -1"),
+        ({"max_users": 2**40}, "refused|--max-users"),
+    ],
+)
+def test_bad_edit_changes_nothing(owner: str, changes: dict[str, object], message: str) -> None:
+    add(owner, "teste-a")
+    add(owner, "teste-b")
+    rows = "select * from app.tenants where slug like 'teste-%' order by id"
+    before = fetch_all(owner, rows)
+    with pytest.raises(MiranteError, match=message):
+        edit_tenant(owner, "teste-a", {"name": "Outro", **changes}, SYSTEM)
+    assert fetch_all(owner, rows) == before
+
+
+def test_suspension_ends_sessions_and_restoring_lets_in(owner: str, warehouse: Warehouse) -> None:
+    add(owner, "teste-a")
+    add(owner, "teste-b")
+    app = warehouse.dsn("app")
+    tokens = {}
+    for number, slug in enumerate(("teste-a", "teste-b")):
+        user_id = users.add_user(
+            owner, email=f"{slug}@teste.example", password="uma senha longa", role="client",
+            tenant_slug=slug,
+        )  # fmt: skip
+        tokens[slug] = bytes([number]) * 32
+        with psycopg.connect(owner) as connection:
+            connection.execute(
+                "insert into app.sessions (token_sha256, user_id, expires_at)"
+                " values (%s, %s, now() + interval '1 day')",
+                [tokens[slug], user_id],
+            )
+    alive = "select count(*) from app.current_session(%s, interval '1 hour')"
+    suspend_tenant(warehouse, "teste-a", SYSTEM)
+    assert fetch_all(app, alive, [tokens["teste-a"]]) == [(0,)]
+    assert fetch_all(app, alive, [tokens["teste-b"]]) == [(1,)]
+    assert fetch_all(
+        owner, "select 1 from app.sessions where token_sha256 = %s", [tokens["teste-a"]]
+    ) == []  # fmt: skip
+    with pytest.raises(MiranteError, match="is suspended already"):
+        suspend_tenant(warehouse, "teste-a", SYSTEM)
+    restore_tenant(warehouse, "teste-a", SYSTEM)
+    assert status_of(owner, "teste-a") == ("active", False)
+    # The old session is gone for good: who was shut out logs in anew.
+    assert fetch_all(app, alive, [tokens["teste-a"]]) == [(0,)]
+    cancel_tenant(warehouse, "teste-a", SYSTEM)
+    assert status_of(owner, "teste-a") == ("cancelled", False)
+    with pytest.raises(UsageError, match="--slug 'teste-nenhum'"):
+        suspend_tenant(warehouse, "teste-nenhum", SYSTEM)
+    actions = [line.action for line in list_lines(owner, tenant_slug="teste-a", action="tenant")]
+    assert actions == ["tenant.cancel", "tenant.restore", "tenant.suspend", "tenant.add"]
+
+
+def test_deletion_has_a_grace_period(owner: str, warehouse: Warehouse) -> None:
+    tenant_id = add(owner, "teste-a", inbox_ids=[9001])
+    with pytest.raises(MiranteError, match="is not deleted"):
+        purge_tenants(warehouse, SYSTEM, slug="teste-a")
+    delete_tenant(warehouse, "teste-a", SYSTEM, grace_days=30)
+    assert status_of(owner, "teste-a") == ("cancelled", True)
+    assert purge_tenants(warehouse, SYSTEM) == []
+    with pytest.raises(MiranteError, match="is deleted: `mirante tenant restore"):
+        assign(owner, slug="teste-a", inbox_ids=[9002], actor=SYSTEM)
+    restore_tenant(warehouse, "teste-a", SYSTEM)
+    assert status_of(owner, "teste-a") == ("active", False)
+    assert purge_tenants(warehouse, SYSTEM) == []
+    delete_tenant(warehouse, "teste-a", SYSTEM, grace_days=0)
+    assert [slug for slug, _ in purge_tenants(warehouse, SYSTEM)] == ["teste-a"]
+    assert fetch_all(owner, "select 1 from app.tenants where id = %s", [tenant_id]) == []
+    # Its inbox is free, and the log remembers.
+    add(owner, "teste-b", inbox_ids=[9001])
+    assert list_lines(owner, action="tenant.purge", limit=1)[0].tenant_id == tenant_id
+
+
+def test_a_purge_leaves_no_row_anywhere(copied: Pipeline) -> None:
+    slug = "colegio-horizonte"
+    tenant_id = copied.tenants[slug]
+    everywhere = copied.query(
+        "select table_schema || '.' || table_name from information_schema.columns as c"
+        " inner join information_schema.tables using (table_schema, table_name)"
+        " where column_name = 'tenant_id' and table_type = 'BASE TABLE'"
+        " and table_schema in ('marts', 'intermediate', 'ai', 'app') order by 1"
+    )
+    assert len(everywhere) > 30
+
+    def rows() -> dict[str, list[tuple[int, int]]]:
+        return {
+            name: copied.query(f"select tenant_id, count(*) from {name} group by 1 order by 1")
+            for (name,) in everywhere
+        }
+
+    before = rows()
+    role, dsn = add_analyst(copied.warehouse, slug, SYSTEM)
+    with psycopg.connect(copied.warehouse.dsn("owner")) as connection:
+        connection.execute(
+            "insert into app.tenant_branding (tenant_id, display_name) values (%s, 'x')",
+            [tenant_id],
+        )
+    delete_tenant(copied.warehouse, slug, SYSTEM)
+    ((purged, count),) = purge_tenants(copied.warehouse, SYSTEM, slug=slug)
+    assert purged == slug
+    after = rows()
+    lost = 0
+    for name, counts in before.items():
+        if name == "app.audit_log":
+            continue
+        assert after[name] == [pair for pair in counts if pair[0] != tenant_id], name
+        lost += sum(number for other, number in counts if other == tenant_id)
+    assert count > 1000
+    assert lost >= count
+    assert fetch_all(
+        copied.warehouse.admin_dsn, "select 1 from pg_roles where rolname = %s", [role]
+    ) == []  # fmt: skip
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(dsn)
+
+
+def test_users_are_limited_whichever_way_they_come(owner: str) -> None:
+    tenant_id = add(owner, "teste-a")
+    add(owner, "teste-b")
+    edit_tenant(owner, "teste-a", {"max_users": 5}, SYSTEM)
+
+    def new(number: int, slug: str = "teste-a") -> int:
+        return users.add_user(
+            owner, email=f"u{number}@teste.example", password="uma senha longa", role="client",
+            tenant_slug=slug,
+        )  # fmt: skip
+
+    assert warnings(owner, "teste-a") == []
+    for number in range(4):
+        new(number)
+    assert warnings(owner, "teste-a") == ["tenant teste-a: 4 of 5 users (80 %)"]
+    last = new(4)
+    assert warnings(owner, "teste-a") == [
+        "tenant teste-a: 5 of 5 users (100 %); no other can be added"
+    ]
+    with pytest.raises(psycopg.errors.RaiseException, match="teste-a has 5 of its 5 users"):
+        new(5)
+    new(7, "teste-b")  # of another tenant: its own limit
+    with psycopg.connect(owner) as connection, pytest.raises(psycopg.errors.RaiseException):
+        connection.execute(  # moved from there
+            "update app.users set tenant_id = %s where email = 'u7@teste.example'", [tenant_id]
+        )
+    users.disable_user(owner, "u4@teste.example")
+    new(8)
+    with psycopg.connect(owner) as connection, pytest.raises(psycopg.errors.RaiseException):
+        connection.execute("update app.users set is_active = true where id = %s", [last])
+    users.set_password(owner, "u8@teste.example", "outra senha longa")  # no new user
+    # Two at the same time cannot both be the last.
+    users.disable_user(owner, "u8@teste.example")
+    with ThreadPoolExecutor(4) as threads:
+        outcomes = [threads.submit(new, number) for number in range(10, 14)]
+    assert sum(outcome.exception() is None for outcome in outcomes) == 1
+
+
+def test_conversations_are_told_never_cut_and_recorded_once(copied: Pipeline) -> None:
+    slug, owner = "academia-movimento", copied.warehouse.dsn("owner")
+    tenant_id = copied.tenants[slug]
+    with psycopg.connect(owner) as connection:  # the sample ends earlier
+        connection.execute(
+            "update marts.fct_conversations set created_date = current_date"
+            " where conversation_id in (select conversation_id from marts.fct_conversations"
+            " where tenant_id = %s order by 1 limit 40)",
+            [tenant_id],
+        )
+    edit_tenant(owner, slug, {"max_conversations_per_month": 50}, SYSTEM)
+    ((before,),) = copied.query("select count(*) from app.audit_log where action = 'limit.reach'")
+    for _ in range(2):
+        (line,) = record_reached(owner, SYSTEM)
+        assert line.startswith(f"tenant {slug}: 40 of 50 conversations in ")
+        assert line.endswith("(80 %)")
+    edit_tenant(owner, slug, {"max_conversations_per_month": 40}, SYSTEM)
+    (line,) = record_reached(owner, SYSTEM)
+    assert "(100 %); nothing is cut" in line
+    ((after,),) = copied.query("select count(*) from app.audit_log where action = 'limit.reach'")
+    assert after - before == 2  # once for each threshold
+    found = next(tenant for tenant in read_status(owner).tenants if tenant.slug == slug)
+    assert found.limit_messages == [line]
+    assert read_status(owner).as_json()["tenants"][0]["limits"][0]["percent"] == 100
+    build(copied.settings, copied.warehouse, select="fct_conversations")
+    assert copied.query("select count(*) from marts.fct_conversations where tenant_id = %s",
+                        tenant_id)[0][0] > 40  # fmt: skip
+
+
+# -- branding -------------------------------------------------------------------------------------
+
+
+def image(kind: str, size: tuple[int, int] = (32, 16), **options: object) -> bytes:
+    written = io.BytesIO()
+    Image.new("RGB", size, (11, 92, 173)).save(written, kind, **options)
+    return written.getvalue()
+
+
+def bomb() -> bytes:
+    """A small file that says it is 60,000 pixels a side."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    header = struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return b"\x89PNG\r\n\x1a\n" + header + image("PNG")[33:]
+
+
+def test_a_tenant_has_its_own_look_and_no_other_sees_it(owner: str, warehouse: Warehouse) -> None:
+    first, second = add(owner, "teste-a"), add(owner, "teste-b")
+    exif = Image.Exif()
+    exif[0x010E] = "casa da Ana"
+    logo = clean_logo(image("JPEG", exif=exif.tobytes()) + b"<script>alert(1)</script>", "logo")
+    assert logo.media_type == "image/jpeg"
+    assert b"script" not in logo.content
+    assert b"casa da Ana" not in logo.content
+    set_branding(owner, "teste-a", SYSTEM, display_name="Corpo", primary_color="#0B5CAD", logo=logo)
+    set_branding(owner, "teste-a", SYSTEM, accent_color="#7a1f3d")  # the rest stays
+    with open_pool(warehouse.dsn("app"), max_size=1) as pool:
+        columns = "tenant_id, display_name, primary_color, accent_color, logo_type"
+        for tenant_id, expected in (
+            (first, [(first, "Corpo", "#0b5cad", "#7a1f3d", "image/jpeg")]),
+            (second, []),
+        ):
+            with tenant_connection(pool, tenant_id) as connection:
+                assert (
+                    connection.execute(
+                        f"select {columns} from app.tenant_branding".encode()
+                    ).fetchall()
+                    == expected
+                )
+        with pool.connection() as connection:
+            assert connection.execute("select * from app.tenant_branding").fetchall() == []
+    set_branding(owner, "teste-a", SYSTEM, clear=True)
+    assert fetch_all(owner, "select 1 from app.tenant_branding where tenant_id = %s", [first]) == []
+    assert "logo" not in list_lines(owner, action="tenant.brand", limit=1)[0].after
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_logos_are_known_by_content(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "logo.svg"  # whatever its name says
+    path.write_bytes(image(kind))
+    assert read_logo(path).media_type == f"image/{kind.lower()}"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", "not a read"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 64, "not a readable"),
+        (image("PNG")[:60], "not a readable"),
+        (image("GIF"), "not a readable"),
+        (image("PNG", (2001, 1)), "2000 pixels"),
+        (bomb(), "not a readable"),
+        (b"", "not a readable"),
+        (b"\0" * 262_145, "256 KiB"),
+    ],
+    ids=["svg", "broken", "cut", "gif", "wide", "bomb", "empty", "large"],
+)
+def test_bad_logo_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "logo.png"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=message):
+        read_logo(path)
+
+
+@pytest.mark.parametrize("color", ["azul", "#fff", "#ffffff", "#ffee00", "#12345g", "red;}"])
+def test_unreadable_colors_are_refused(color: str) -> None:
+    with pytest.raises(UsageError, match="--color"):
+        check_color("--color", color)
+
+
+def test_contrast_is_that_of_wcag() -> None:
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.01)
+    assert contrast("#123456", "#123456") == 1

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from warehouse import audit, limits, ownership
 from warehouse import tenants as tenancy
 from warehouse import users as people
 from warehouse.db import Warehouse, explain_refusal, fetch_all, open_warehouse, source_dsn
@@ -44,11 +45,16 @@ app.add_typer(tenant_app, name="tenant")
 app.add_typer(user_app, name="user")
 crm_app = typer.Typer(help="Customers won, from a client's CRM.", no_args_is_help=True)
 app.add_typer(crm_app, name="crm")
+audit_app = typer.Typer(help="The record of who did what.", no_args_is_help=True)
+app.add_typer(audit_app, name="audit")
+analyst_app = typer.Typer(help="SQL log-ins, each of one client.", no_args_is_help=True)
+app.add_typer(analyst_app, name="analyst")
 
 # A pipe has no width of its own; tables are not to be folded to 80 columns there.
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
 
+SlugOption = Annotated[str, typer.Option(metavar="SLUG", help="Which client.")]
 TenantOption = Annotated[str | None, typer.Option("--tenant", metavar="SLUG", show_default=False)]
 
 
@@ -228,6 +234,7 @@ def status(
             _age(tenant.lag_seconds), f"{tenant.conversations:,}", f"{tenant.messages:,}",
         )  # fmt: skip
     out.print(tenants if found.tenants else "no tenants yet: `mirante tenant add --help`")
+    _print_limits([line for tenant in found.tenants for line in tenant.limit_messages])
 
 
 def _print_status(found: "Status") -> None:
@@ -304,6 +311,7 @@ def _build(
         "nothing to build: inputs are those of the last build" if report.skipped
         else f"{report.models} models built{tested}"
     )  # fmt: skip
+    _print_limits(limits.record_reached(warehouse.dsn("owner"), audit.SYSTEM))
 
 
 @app.command()
@@ -394,7 +402,9 @@ def tenant_add(
         tenant_id = tenancy.add_tenant(
             warehouse.dsn("owner"), slug=slug, name=name, segment=segment, timezone=timezone,
             currency=currency, account_ids=account or [], inbox_ids=inbox or [],
+            actor=audit.operator(warehouse.audit_key),
         )  # fmt: skip
+        _print_limits(limits.warnings(warehouse.dsn("owner"), slug))
     out.print(f"tenant {slug} added (id {tenant_id}); its numbers come with the next build")
     if not account and not inbox:
         err.print("it owns no inbox yet, so it will see nothing: give --inbox or --account")
@@ -405,15 +415,325 @@ def tenant_list() -> None:
     """List clients and what they own."""
     with _migrated() as (_, warehouse):
         tenants = tenancy.list_tenants(warehouse.dsn("owner"))
-    table = Table("id", "slug", "name", "segment", "time zone", "status", "accounts", "inboxes",
-                  box=None)  # fmt: skip
+        _print_limits(limits.warnings(warehouse.dsn("owner")))
+    table = Table("id", "slug", "name", "segment", "time zone", "plan", "status", "accounts",
+                  "inboxes", box=None)  # fmt: skip
     for tenant in tenants:
+        gone = f"deleted, gone after {tenant.purge_after:%Y-%m-%d}" if tenant.purge_after else ""
         table.add_row(
-            str(tenant.id), tenant.slug, tenant.name, tenant.segment, tenant.timezone,
-            tenant.status, " ".join(map(str, tenant.account_ids)),
+            str(tenant.id), tenant.slug, escape(tenant.name), tenant.segment, tenant.timezone,
+            tenant.plan, gone or tenant.status, " ".join(map(str, tenant.account_ids)),
             " ".join(map(str, tenant.inbox_ids)),
         )  # fmt: skip
     out.print(table if tenants else "no tenants yet: `mirante tenant add --help`")
+
+
+def _print_limits(lines: Sequence[str]) -> None:
+    for line in lines:
+        err.print(f"limit: {line}", markup=False, soft_wrap=True)
+
+
+def _limit(value: int | None) -> int | None:
+    return value or None  # 0 on the command line
+
+
+@tenant_app.command("edit")
+def tenant_edit(
+    slug: SlugOption,
+    new_slug: Annotated[str | None, typer.Option(help="Another short name.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name that its people see.")] = None,
+    segment: Annotated[str | None, typer.Option(help="|".join(tenancy.SEGMENTS))] = None,
+    timezone: Annotated[str | None, typer.Option(help="IANA time zone.")] = None,
+    currency: Annotated[str | None, typer.Option(help="ISO code.")] = None,
+    plan: Annotated[str | None, typer.Option(help="See `mirante tenant plans`.")] = None,
+    max_users: Annotated[int | None, typer.Option(min=0, help="0: as the plan says.")] = None,
+    max_inboxes: Annotated[int | None, typer.Option(min=0, help="0: as the plan says.")] = None,
+    max_conversations_per_month: Annotated[
+        int | None, typer.Option(min=0, help="0: as the plan says. Told, never cut.")
+    ] = None,
+) -> None:
+    """Change a client; what is not given stays.
+
+    Example: mirante tenant edit --slug corpo --timezone America/Recife --max-users 10
+    """
+    given: dict[str, object] = {
+        "slug": new_slug, "name": name, "segment": segment, "timezone": timezone,
+        "currency": currency, "plan": plan,
+    }  # fmt: skip
+    changes = {column: value for column, value in given.items() if value is not None}
+    bounds = {
+        "max_users": max_users, "max_inboxes": max_inboxes,
+        "max_conversations_per_month": max_conversations_per_month,
+    }  # fmt: skip
+    changes |= {column: _limit(value) for column, value in bounds.items() if value is not None}
+    if not changes:
+        raise UsageError("nothing to change: see `mirante tenant edit --help`")
+    with _migrated() as (_, warehouse):
+        changed = tenancy.edit_tenant(
+            warehouse.dsn("owner"), slug, changes, audit.operator(warehouse.audit_key)
+        )
+        _print_limits(limits.warnings(warehouse.dsn("owner"), new_slug or slug))
+    out.print(
+        f"tenant {slug} changed: {', '.join(changed)}; the marts follow with the next build"
+        if changed else f"tenant {slug} was so already"
+    )  # fmt: skip
+
+
+@tenant_app.command("plans")
+def tenant_plans() -> None:
+    """List plans and their limits."""
+    with _migrated() as (_, warehouse):
+        plans = limits.list_plans(warehouse.dsn("owner"))
+    table = Table("plan", "users", "inboxes", "conversations a month", box=None)
+    for plan in plans:
+        bounds = (plan.max_users, plan.max_inboxes, plan.max_conversations_per_month)
+        table.add_row(plan.name, *(f"{value:,}" if value else "no limit" for value in bounds))
+    out.print(table)
+
+
+@tenant_app.command("plan")
+def tenant_plan(
+    name: Annotated[str, typer.Option(help="Short name of the plan.")],
+    max_users: Annotated[int, typer.Option(min=0, help="0: no limit.")] = 0,
+    max_inboxes: Annotated[int, typer.Option(min=0, help="0: no limit.")] = 0,
+    max_conversations_per_month: Annotated[int, typer.Option(min=0, help="0: no limit.")] = 0,
+) -> None:
+    """Make a plan, or give one new limits; its clients have them at once.
+
+    Example: mirante tenant plan --name pro --max-users 10 --max-conversations-per-month 20000
+    """
+    plan = limits.Plan(
+        name, _limit(max_users), _limit(max_inboxes), _limit(max_conversations_per_month)
+    )
+    with _migrated() as (_, warehouse):
+        limits.set_plan(warehouse.dsn("owner"), plan, audit.operator(warehouse.audit_key))
+        _print_limits(limits.warnings(warehouse.dsn("owner")))
+    out.print(f"plan {name} set")
+
+
+@tenant_app.command("suspend")
+def tenant_suspend(slug: SlugOption) -> None:
+    """Shut a client's people and analysts out at once; `tenant restore` lets them in again."""
+    with _migrated() as (_, warehouse):
+        tenancy.suspend_tenant(warehouse, slug, audit.operator(warehouse.audit_key))
+    out.print(f"tenant {slug} suspended: sessions and SQL connections ended")
+
+
+@tenant_app.command("cancel")
+def tenant_cancel(slug: SlugOption) -> None:
+    """End a client's contract: shut out as if suspended, its data kept."""
+    with _migrated() as (_, warehouse):
+        tenancy.cancel_tenant(warehouse, slug, audit.operator(warehouse.audit_key))
+    out.print(f"tenant {slug} cancelled: sessions and SQL connections ended, data kept")
+
+
+@tenant_app.command("restore")
+def tenant_restore(slug: SlugOption) -> None:
+    """Make a suspended, cancelled or deleted client active again."""
+    with _migrated() as (_, warehouse):
+        tenancy.restore_tenant(warehouse, slug, audit.operator(warehouse.audit_key))
+    out.print(f"tenant {slug} is active again")
+
+
+@tenant_app.command("delete")
+def tenant_delete(
+    slug: SlugOption,
+    grace_days: Annotated[
+        int, typer.Option(min=0, max=3650, help="Until then `tenant restore` brings it back.")
+    ] = tenancy.GRACE_DAYS,
+    now: Annotated[
+        bool, typer.Option("--now", help="Purge one that is deleted already, grace or not.")
+    ] = False,
+) -> None:
+    """Delete a client after a grace period; its people are shut out at once.
+
+    `tenant purge`, or --now as a second step, removes its rows for good.
+
+    Example: mirante tenant delete --slug corpo --grace-days 90
+    """
+    with _migrated() as (_, warehouse):
+        actor = audit.operator(warehouse.audit_key)
+        if now:
+            for purged, rows in tenancy.purge_tenants(warehouse, actor, slug=slug):
+                out.print(f"tenant {purged} is gone, with {rows:,} rows")
+            return
+        gone_after = tenancy.delete_tenant(warehouse, slug, actor, grace_days=grace_days)
+    out.print(
+        f"tenant {slug} deleted; `mirante tenant purge` removes its rows after"
+        f" {_local_time(gone_after)}, `mirante tenant restore --slug {slug}` brings it back",
+        soft_wrap=True,
+    )
+
+
+@tenant_app.command("purge")
+def tenant_purge() -> None:
+    """Remove the rows of deleted clients whose grace period is over; for a timer.
+
+    Example: 30 4 * * * mirante tenant purge
+    """
+    with _migrated() as (_, warehouse):
+        purged = tenancy.purge_tenants(warehouse, audit.operator(warehouse.audit_key))
+    for slug, rows in purged:
+        out.print(f"tenant {slug} is gone, with {rows:,} rows")
+    if not purged:
+        out.print("no deleted tenant whose grace is over")
+
+
+@tenant_app.command("assign-inbox")
+def tenant_assign_inbox(
+    slug: SlugOption,
+    inbox: Annotated[list[int] | None, typer.Option(help="A Chatwoot inbox; repeatable.")] = None,
+    account: Annotated[
+        list[int] | None, typer.Option(help="A whole Chatwoot account; repeatable.")
+    ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", metavar="SLUG", help="Take it from this client, with its rows."),
+    ] = None,
+) -> None:
+    """Give inboxes to a client; the whole history comes with the next build.
+
+    What another client owns is refused, unless --from names that client: then its rows leave
+    that client's marts and scores at once.
+
+    Example: mirante tenant assign-inbox --slug corpo --inbox 4 --from outra
+    """
+    if not inbox and not account:
+        raise UsageError("give --inbox or --account")
+    with _migrated() as (_, warehouse), err.status("waiting for a build that runs, if any …"):
+        taken = ownership.assign(
+            warehouse.dsn("owner"), slug=slug, inbox_ids=inbox or [], account_ids=account or [],
+            from_slug=from_, actor=audit.operator(warehouse.audit_key),
+        )  # fmt: skip
+        _print_limits(limits.warnings(warehouse.dsn("owner"), slug))
+    _print_taken(taken)
+    out.print(f"tenant {slug} has it; its numbers come with the next build")
+
+
+@tenant_app.command("release-inbox")
+def tenant_release_inbox(
+    slug: SlugOption,
+    inbox: Annotated[list[int], typer.Option(help="A Chatwoot inbox; repeatable.")],
+) -> None:
+    """Take inboxes from a client, with their rows, for nobody.
+
+    Example: mirante tenant release-inbox --slug corpo --inbox 4
+    """
+    with _migrated() as (_, warehouse), err.status("waiting for a build that runs, if any …"):
+        taken = ownership.release(
+            warehouse.dsn("owner"), slug=slug, inbox_ids=inbox,
+            actor=audit.operator(warehouse.audit_key),
+        )  # fmt: skip
+    _print_taken(taken)
+
+
+def _print_taken(taken: "Sequence[ownership.Taken]") -> None:
+    for loss in taken:
+        inboxes = ", ".join(map(str, loss.inbox_ids)) or "none known yet"
+        out.print(
+            f"taken from {loss.from_slug}: inboxes {inboxes}, {loss.rows:,} rows of marts and"
+            " scores; the next build makes again what is still its own", soft_wrap=True,
+        )  # fmt: skip
+
+
+@tenant_app.command("discover")
+def tenant_discover() -> None:
+    """List inboxes of Chatwoot that no client owns, each with a command to paste; changes nothing.
+
+    Example: mirante extract && mirante tenant discover
+    """
+    with _migrated() as (_, warehouse):
+        unowned, missing = ownership.discover(warehouse.dsn("owner"))
+    table = Table("account", "inbox", "name", "channel", "conversations", "last", box=None)
+    for inbox in unowned:
+        table.add_row(
+            f"{inbox.account_id} {escape(inbox.account_name)}", str(inbox.inbox_id),
+            escape(inbox.inbox_name), escape(inbox.channel), f"{inbox.conversations:,}",
+            f"{inbox.last_conversation_at:%Y-%m-%d}" if inbox.last_conversation_at else "",
+        )  # fmt: skip
+    out.print(table if unowned else "every inbox of the last extraction has an owner")
+    for proposal in dict.fromkeys(inbox.proposal for inbox in unowned):
+        out.print(f"  {proposal}", markup=False, soft_wrap=True)
+    for slug, inbox_id in missing:
+        err.print(f"warning: inbox {inbox_id} of {slug} is not in the last extraction")
+
+
+@tenant_app.command("brand")
+def tenant_brand(
+    slug: SlugOption,
+    name: Annotated[str | None, typer.Option(help="Name shown in its pages.")] = None,
+    color: Annotated[str | None, typer.Option(help="Main colour, #rrggbb.")] = None,
+    accent: Annotated[str | None, typer.Option(help="Second colour, #rrggbb.")] = None,
+    logo: Annotated[
+        Path | None, typer.Option(help="PNG, JPEG or WebP, at most 256 KiB and 2000 pixels.")
+    ] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Mirante's own look again.")] = False,
+) -> None:
+    """Set a client's own name, logo and colours; what is not given stays.
+
+    Example: mirante tenant brand --slug corpo --color '#0b5cad' --logo logo.png
+    """
+    from warehouse.branding import read_logo, set_branding
+
+    if not (name is not None or color or accent or logo or clear):
+        raise UsageError("nothing to change: see `mirante tenant brand --help`")
+    image = read_logo(logo) if logo else None
+    with _migrated() as (_, warehouse):
+        set_branding(
+            warehouse.dsn("owner"), slug, audit.operator(warehouse.audit_key), display_name=name,
+            primary_color=color, accent_color=accent, logo=image, clear=clear,
+        )  # fmt: skip
+    out.print(f"tenant {slug} has its look")
+
+
+@analyst_app.command("add")
+def analyst_add(
+    tenant: Annotated[str, typer.Option(metavar="SLUG", help="The one client it sees.")],
+) -> None:
+    """Make a SQL log-in that reads one client's marts; its address is shown this once.
+
+    Example: mirante analyst add --tenant corpo
+    """
+    from warehouse import analysts
+
+    with _migrated() as (_, warehouse):
+        role, uri = analysts.add_analyst(warehouse, tenant, audit.operator(warehouse.audit_key))
+    err.print(f"SQL log-in {role}: the password is kept nowhere, so copy it now")
+    out.print(uri, markup=False, soft_wrap=True)
+
+
+@analyst_app.command("list")
+def analyst_list(tenant: TenantOption = None) -> None:
+    """List SQL log-ins and how many connections each has now."""
+    from warehouse import analysts
+
+    with _migrated() as (_, warehouse):
+        found = analysts.list_analysts(warehouse, tenant)
+    table = Table("log-in", "tenant", "since", "status", "connections", box=None)
+    for analyst in found:
+        table.add_row(
+            analyst.role_name, analyst.tenant_slug, _local_time(analyst.created_at),
+            "active" if analyst.can_log_in else "refused", str(analyst.connections),
+        )  # fmt: skip
+    out.print(table if found else "no SQL log-ins yet: `mirante analyst add --help`")
+
+
+@analyst_app.command("remove")
+def analyst_remove(
+    tenant: Annotated[str, typer.Option(metavar="SLUG", help="Whose log-in it is.")],
+    role: Annotated[str | None, typer.Option(help="Which, where there are several.")] = None,
+) -> None:
+    """End a SQL log-in's connections and drop it.
+
+    Example: mirante analyst remove --tenant corpo
+    """
+    from warehouse import analysts
+
+    with _migrated() as (_, warehouse):
+        removed = analysts.remove_analyst(
+            warehouse, tenant, audit.operator(warehouse.audit_key), role=role
+        )
+    out.print(f"SQL log-in {removed} removed")
 
 
 @user_app.command("add")
@@ -431,6 +751,8 @@ def user_add(
         people.add_user(
             warehouse.dsn("owner"), email=email, password=password, role=role, tenant_slug=tenant
         )
+        if tenant is not None:
+            _print_limits(limits.warnings(warehouse.dsn("owner"), tenant))
     out.print(f"user {email} added")
 
 
@@ -501,6 +823,36 @@ def crm_import(
             out.print(f"  {reason}: rows {', '.join(numbers[:20])}{more}", soft_wrap=True)
     if report.matched and not dry_run:
         out.print("the pages show them after the next `mirante build`")
+
+
+@audit_app.command("list")
+def audit_list(
+    tenant: TenantOption = None,
+    action: Annotated[
+        str | None, typer.Option(help="An action, or its noun: tenant.suspend, tenant.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Newest lines.")] = 50,
+) -> None:
+    """List the newest lines of the audit log; people and addresses are keyed hashes.
+
+    Example: mirante audit list --tenant corpo --action tenant.move_inbox
+    """
+    with _migrated() as (_, warehouse):
+        lines = audit.list_lines(
+            warehouse.dsn("owner"), tenant_slug=tenant, action=action, limit=limit
+        )
+    table = Table("id", "at", "action", "actor", "tenant", "target", "change", "address", box=None)
+    for line in lines:
+        change = {"before": line.before, "after": line.after}
+        table.add_row(
+            str(line.id), _local_time(line.at), line.action,
+            f"{line.actor_kind} {line.actor_id or ''}".strip(),
+            escape(line.tenant_slug or str(line.tenant_id or "")), escape(line.target or ""),
+            escape(json.dumps({k: v for k, v in change.items() if v}, ensure_ascii=False)
+                   if line.before or line.after else ""),
+            (line.address_hash or "")[:12],
+        )  # fmt: skip
+    out.print(table if lines else "no line of that kind")
 
 
 def _ask_password() -> str:

@@ -38,14 +38,19 @@ class Warehouse:
 
     def dsn(self, role: Role, database: str | None = None) -> str:
         """URI of `role` (without prefix: owner, app, super; admin as configured)."""
-        return _with(self.admin_dsn, database=database) if role == "admin" else _with(
+        return with_login(self.admin_dsn, database=database) if role == "admin" else with_login(
             self.admin_dsn, f"mirante_{role}", self.passwords[role], database
         )  # fmt: skip
 
     @property
+    def audit_key(self) -> bytes:
+        """Key of the hashes that stand for people and addresses in the audit log."""
+        return self.passwords["audit_key"].encode()
+
+    @property
     def sample_dsn(self) -> str:
         """URI of the read-only log-in on the demo's Chatwoot."""
-        return _with(
+        return with_login(
             self.admin_dsn, SAMPLE_READER, self.passwords["sample_reader"], SAMPLE_DATABASE
         )
 
@@ -70,7 +75,7 @@ def _passwords(settings: Settings) -> dict[str, str]:
         stored: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     except json.JSONDecodeError as error:
         raise MiranteError(f"{path} is damaged ({error}): delete it, then run migrate") from None
-    missing = [name for name in (*LOGIN_ROLES, "sample_reader") if name not in stored]
+    missing = [name for name in (*LOGIN_ROLES, "sample_reader", "audit_key") if name not in stored]
     if missing:
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         stored |= {name: secrets.token_urlsafe(24) for name in missing}
@@ -79,6 +84,7 @@ def _passwords(settings: Settings) -> dict[str, str]:
         "owner": settings.owner_password,
         "app": settings.app_password,
         "super": settings.super_password,
+        "audit_key": settings.audit_key,
     }
     return stored | {name: value.get_secret_value() for name, value in given.items() if value}
 
@@ -118,9 +124,10 @@ def connection_parts(dsn: str) -> dict[str, str]:
     return {key: str(value) for key, value in conninfo.conninfo_to_dict(dsn).items()}
 
 
-def _with(
+def with_login(
     dsn: str, user: str | None = None, password: str | None = None, database: str | None = None
 ) -> str:
+    """The same server's URI for another log-in or database."""
     from urllib.parse import quote, urlsplit
 
     parts = urlsplit(dsn)
@@ -130,6 +137,19 @@ def _with(
         login = f"{quote(user, safe='')}:{quote(password or '', safe='')}"
     path = f"/{quote(database, safe='')}" if database else parts.path
     return parts._replace(netloc=f"{login}@{place}" if login else place, path=path).geturl()
+
+
+def is_superuser(connection: Connection[Any]) -> bool:
+    """Whether this log-in is one; a managed server's administrator is not."""
+    return connection.execute("select usesuper from pg_user where usename = user").fetchone() == (
+        True,
+    )
+
+
+def scram_hash(connection: Connection[Any], role: str, password: str) -> str:
+    """The password as the server stores it: one that logs statements would log the password."""
+    hashed = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
+    return hashed.decode()
 
 
 def open_pool(dsn: str, *, min_size: int = 1, max_size: int = 8, **options: Any) -> ConnectionPool:

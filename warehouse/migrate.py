@@ -6,9 +6,11 @@ import psycopg
 import sqlalchemy
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from psycopg import Connection, sql
 
-from warehouse.db import LOGIN_ROLES, Warehouse
+from warehouse.db import LOGIN_ROLES, Warehouse, is_superuser, scram_hash
 from warehouse.errors import MiranteError
 from warehouse.settings import PROJECT_ROOT
 
@@ -35,7 +37,8 @@ def migrate(warehouse: Warehouse) -> None:
             with connection.transaction():
                 _make_roles(connection, warehouse)
                 _make_schemas(connection)
-            _upgrade(warehouse.dsn("owner"))
+                _close_catalog(connection, warehouse)
+            _upgrade(connection, warehouse.dsn("owner"))
     except (psycopg.Error, sqlalchemy.exc.DBAPIError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise MiranteError(f"migrate: {reason} (warehouse {warehouse!r})") from error
@@ -57,11 +60,10 @@ def _check_server(connection: Connection) -> None:
 def _make_roles(connection: Connection, warehouse: Warehouse) -> None:
     existing = {row[0] for row in connection.execute("select rolname from pg_roles")}
     logins = {f"mirante_{role}": warehouse.passwords[role] for role in LOGIN_ROLES}
-    is_superuser = connection.execute("select usesuper from pg_user where usename = user")
     # Only a superuser may write these attributes; a new role has none of them by default.
     harden = (
         "nosuperuser nobypassrls noreplication nocreatedb nocreaterole"
-        if is_superuser.fetchone() == (True,)
+        if is_superuser(connection)
         else ""
     )
     for role in (*logins, *NOLOGIN_ROLES):
@@ -85,8 +87,8 @@ def _make_roles(connection: Connection, warehouse: Warehouse) -> None:
             f"migrate: role {powerful[0][0]} exists and passes row security: "
             "take SUPERUSER, BYPASSRLS and CREATEROLE from it"
         )
-    # Hands functions over to the NOLOGIN owners; takes nothing back from them.
-    connection.execute("grant mirante_auth, mirante_audit to mirante_owner")
+    # Hands functions over to it. Of mirante_audit it is a member only while steps run.
+    connection.execute("grant mirante_auth to mirante_owner")
     # A build waits for the slowest reader, and every other reader behind it: not for ever.
     connection.execute("alter role mirante_owner set lock_timeout = '10s'")
     # It sorts and aggregates whole tables, in one or two statements at a time.
@@ -98,11 +100,9 @@ def _make_roles(connection: Connection, warehouse: Warehouse) -> None:
 
 
 def _password(connection: Connection, role: str, password: str | None) -> sql.Composable:
-    """Hash it here: a server that logs statements would log the password."""
     if password is None:
         return sql.SQL("")
-    hashed = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
-    return sql.SQL("password {}").format(sql.Literal(hashed.decode()))
+    return sql.SQL("password {}").format(sql.Literal(scram_hash(connection, role, password)))
 
 
 def _make_schemas(connection: Connection) -> None:
@@ -121,10 +121,46 @@ def _make_schemas(connection: Connection) -> None:
     connection.execute(
         sql.SQL("grant connect, temporary on database {} to mirante_owner").format(database)
     )
-    connection.execute(sql.SQL("grant connect on database {} to {}").format(database, logins))
+    connection.execute(
+        sql.SQL("grant connect on database {} to {}, mirante_analyst").format(database, logins)
+    )
 
 
-def _upgrade(owner_dsn: str) -> None:
+def _close_catalog(connection: Connection, warehouse: Warehouse) -> None:
+    """Take from PUBLIC what PostgreSQL gives everybody; only a superuser may.
+
+    An advisory lock of an analyst's could stop a build, a large object or a WAL message could
+    fill the disk, and on a server of our own nobody needs its other databases.
+    """
+    if not is_superuser(connection):
+        return
+    functions = connection.execute(
+        r"""
+        select oid::regprocedure::text, proname like '%advisory%' from pg_proc as routines
+        where pronamespace = 'pg_catalog'::regnamespace and prokind = 'f'
+            and (
+                proname like '%advisory%' or proname ~ '^(lo_|loread|lowrite)'
+                or proname = 'pg_logical_emit_message'
+            )
+            and exists (
+                select 1 from aclexplode(coalesce(proacl, acldefault('f', proowner))) as granted
+                where granted.grantee = 0
+            )
+        """
+    ).fetchall()
+    for name, is_lock in functions:
+        function = sql.SQL(name)  # as the server writes it
+        connection.execute(sql.SQL("revoke all on function {} from public").format(function))
+        if is_lock:  # builds and extractions take turns by them
+            connection.execute(
+                sql.SQL("grant execute on function {} to mirante_owner").format(function)
+            )
+    if warehouse.is_embedded:
+        connection.execute("revoke all on database postgres, template1 from public")
+
+
+def _upgrade(admin: Connection, owner_dsn: str) -> None:
+    """Run the steps that are due; only meanwhile may mirante_owner act as mirante_audit."""
     config = Config()
     config.set_main_option("script_location", str(PROJECT_ROOT / "warehouse" / "migrations"))
     config.set_main_option("path_separator", "os")
@@ -135,6 +171,29 @@ def _upgrade(owner_dsn: str) -> None:
         poolclass=sqlalchemy.NullPool,
     )
     with engine.connect() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        connection.commit()
+        context = MigrationContext.configure(connection, opts={"version_table_schema": "app"})
+        heads = set(ScriptDirectory.from_config(config).get_heads())
+        try:
+            if set(context.get_current_heads()) != heads:
+                connection.rollback()
+                admin.execute("grant mirante_audit to mirante_owner")
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+                connection.commit()
+        finally:
+            _leave_audit(admin)
+
+
+def _leave_audit(admin: Connection) -> None:
+    """Take mirante_audit from mirante_owner, whoever gave it: a member could rewrite the log."""
+    # From 16 on a grant is kept for each grantor, and taken back one by one.
+    if admin.info.server_version >= 160000:
+        grantors = admin.execute(
+            "select grantor::regrole::text from pg_auth_members"
+            " where roleid = 'mirante_audit'::regrole and member = 'mirante_owner'::regrole"
+        ).fetchall()
+        givers = [sql.SQL("granted by ") + sql.SQL(name) for (name,) in grantors]  # quoted there
+    else:
+        givers = [sql.Composed([])]
+    for giver in givers:
+        admin.execute(sql.SQL("revoke mirante_audit from mirante_owner {}").format(giver))

@@ -7,6 +7,8 @@ from typing import Any
 import psycopg
 from psycopg.rows import class_row
 
+from warehouse.limits import Usage, read_usage
+
 # Rows of a tenant as its marts have them; without marts there is nothing to count.
 COUNTS = """
 select
@@ -100,6 +102,12 @@ class TenantStatus:
     conversations: int
     messages: int
     last_error: str | None
+    limits: list[Usage]
+
+    @property
+    def limit_messages(self) -> list[str]:
+        """A line for every limit of which 80 % or more is used."""
+        return [usage.message for usage in self.limits if usage.reached]
 
 
 @dataclass(frozen=True)
@@ -120,7 +128,10 @@ class Status:
             "shared_by_all_tenants": ["runs", "tables", "last_success_at", "lag_seconds"],
             "runs": runs,
             "tables": [asdict(table) for table in self.tables],
-            "tenants": [asdict(tenant) for tenant in self.tenants],
+            "tenants": [
+                asdict(tenant) | {"limits": [usage.as_json() for usage in tenant.limits]}
+                for tenant in self.tenants
+            ],
         }
 
 
@@ -134,6 +145,7 @@ def read_status(owner_dsn: str, *, runs: int = 10) -> Status:
         has_marts = connection.execute("select to_regclass('marts.agg_daily')").fetchone()
         if has_marts != (None,):
             counts = {row[0]: row[1:] for row in connection.execute(COUNTS)}
+        usage = read_usage(connection)
         tenants = connection.execute("select id, slug, name, status from app.tenants order by slug")
         return Status(
             runs=last_runs.fetchall(),
@@ -148,6 +160,7 @@ def read_status(owner_dsn: str, *, runs: int = 10) -> Status:
                     conversations=counts.get(id_, (0, 0))[0],
                     messages=counts.get(id_, (0, 0))[1],
                     last_error=last_error,
+                    limits=[part for part in usage if part.tenant_id == id_],
                 )
                 for id_, slug, name, status in tenants.fetchall()
             ],

@@ -1,14 +1,19 @@
-"""Tenants and what they own in Chatwoot."""
+"""Tenants: adding, changing, suspending, and leaving with a grace period."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 import psycopg
-from psycopg import Connection
-from psycopg.errors import CheckViolation, UniqueViolation
+from psycopg import Connection, sql
+from psycopg.errors import CheckViolation, ForeignKeyViolation, UniqueViolation
 from psycopg.rows import class_row
 
+from warehouse import analysts, ownership
+from warehouse.audit import SYSTEM, Actor, record
+from warehouse.db import Warehouse
 from warehouse.errors import MiranteError, UsageError
 
 log = logging.getLogger(__name__)
@@ -21,6 +26,12 @@ DEFAULT_RULES = (
     ("visit_scheduled", "ai", "visit_scheduled=true"),
     ("converted", "crm", ""),
 )
+GRACE_DAYS = 30
+# What `edit_tenant` changes; of the limits None is the plan's.
+EDITABLE = (
+    "slug", "name", "segment", "timezone", "currency", "plan",
+    "max_users", "max_inboxes", "max_conversations_per_month",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,7 @@ class Tenant:
     currency: str
     status: str
     plan: str
+    purge_after: datetime | None
     account_ids: list[int]
     inbox_ids: list[int]
 
@@ -49,6 +61,7 @@ def add_tenant(
     currency: str = "BRL",
     account_ids: Sequence[int] = (),
     inbox_ids: Sequence[int] = (),
+    actor: Actor = SYSTEM,
 ) -> int:
     """Insert a tenant with its accounts, inboxes and default funnel rules; return its id.
 
@@ -71,10 +84,14 @@ def add_tenant(
             raise UsageError(_explain(error, slug=slug, name=name, currency=currency)) from None
         assert row is not None  # noqa: S101  # insert … returning gives one row
         tenant_id = int(row[0])
-        for account_id in dict.fromkeys(account_ids):
-            _own(connection, "account", account_id, tenant_id)
-        for inbox_id in dict.fromkeys(inbox_ids):
-            _own(connection, "inbox", inbox_id, tenant_id)
+        record(
+            connection, "tenant.add", actor=actor, tenant_id=tenant_id,
+            target=f"tenant:{tenant_id}", after={"slug": slug, "segment": segment},
+        )  # fmt: skip
+        ownership.own(
+            connection, ownership.find_tenant(connection, slug),
+            inbox_ids=inbox_ids, account_ids=account_ids, actor=actor,
+        )  # fmt: skip
         with connection.cursor() as cursor:
             cursor.executemany(
                 "insert into app.funnel_rules (tenant_id, stage, kind, value)"
@@ -95,7 +112,7 @@ def list_tenants(owner_dsn: str) -> list[Tenant]:
         return cursor.execute(
             """
             select
-                id, slug, name, segment, timezone, currency, status, plan,
+                id, slug, name, segment, timezone, currency, status, plan, purge_after,
                 array(
                     select account_id from app.tenant_accounts as accounts
                     where accounts.tenant_id = tenants.id order by 1
@@ -110,6 +127,215 @@ def list_tenants(owner_dsn: str) -> list[Tenant]:
         ).fetchall()
 
 
+def edit_tenant(owner_dsn: str, slug: str, changes: Mapping[str, Any], actor: Actor) -> list[str]:
+    """Change columns of EDITABLE; return the names of those that differ now.
+
+    The marts follow with the next build: a new zone moves days, a new segment its pack. Raises
+    UsageError on a bad value or an unknown tenant, MiranteError on a slug that is taken.
+    """
+    unknown = set(changes) - set(EDITABLE)
+    if unknown:
+        raise ValueError(f"not editable: {', '.join(sorted(unknown))}")
+    if changes.get("segment", SEGMENTS[0]) not in SEGMENTS:
+        raise UsageError(f"--segment {changes['segment']!r}: use one of {', '.join(SEGMENTS)}")
+    with psycopg.connect(owner_dsn) as connection:
+        tenant = ownership.find_tenant(connection, slug)
+        if "timezone" in changes:
+            _check_timezone(connection, changes["timezone"])
+        columns = sql.SQL(", ").join(map(sql.Identifier, EDITABLE))
+        row = connection.execute(
+            sql.SQL("select {} from app.tenants where id = %s").format(columns), [tenant.id]
+        ).fetchone()
+        before = dict(zip(EDITABLE, row or (), strict=True))
+        changed = {name: value for name, value in changes.items() if before[name] != value}
+        if not changed:
+            return []
+        try:
+            connection.execute(
+                sql.SQL("update app.tenants set {}, updated_at = now() where id = %s").format(
+                    sql.SQL(", ").join(
+                        sql.SQL("{} = %s").format(sql.Identifier(name)) for name in changed
+                    )
+                ),
+                [*changed.values(), tenant.id],
+            )
+        except UniqueViolation:
+            raise MiranteError(
+                f"--new-slug {changes['slug']!r} is taken: see `mirante tenant list`"
+            ) from None
+        except ForeignKeyViolation:
+            raise UsageError(
+                f"--plan {changes['plan']!r} does not exist: see `mirante tenant plans`"
+            ) from None
+        except (CheckViolation, psycopg.errors.NumericValueOutOfRange) as error:
+            raise UsageError(_explain(error, **changes)) from None
+        record(
+            connection, "tenant.edit", actor=actor, tenant_id=tenant.id,
+            target=f"tenant:{tenant.id}", before={name: before[name] for name in changed},
+            after=changed,
+        )  # fmt: skip
+        ownership.touch(connection, tenant.id)
+    ownership.raise_data_version(owner_dsn)
+    return list(changed)
+
+
+def suspend_tenant(warehouse: Warehouse, slug: str, actor: Actor) -> None:
+    """Shut a tenant's people out at once; its data goes on being built.
+
+    Sessions of the dashboard end, SQL log-ins see no row, then lose their connections. Raises
+    MiranteError when it is not active, or when its log-ins could not be disconnected.
+    """
+    _change_status(warehouse, slug, "suspended", actor, allowed=("active",))
+
+
+def cancel_tenant(warehouse: Warehouse, slug: str, actor: Actor) -> None:
+    """End a contract: as suspended, and told apart from it. Its data stays."""
+    _change_status(warehouse, slug, "cancelled", actor, allowed=("active", "suspended"))
+
+
+def restore_tenant(warehouse: Warehouse, slug: str, actor: Actor) -> None:
+    """Make a suspended, cancelled or deleted tenant active again, as it was."""
+    _change_status(warehouse, slug, "active", actor, allowed=("suspended", "cancelled"))
+
+
+def delete_tenant(
+    warehouse: Warehouse, slug: str, actor: Actor, *, grace_days: int = GRACE_DAYS
+) -> datetime:
+    """Cancel a tenant and mark it for purging after the grace period; return that moment.
+
+    `restore_tenant` brings it back until then. A second call moves the moment.
+    """
+    owner = warehouse.dsn("owner")
+    with psycopg.connect(owner) as connection:
+        tenant = ownership.find_tenant(connection, slug)
+        (purge_after,) = connection.execute(
+            "update app.tenants set status = 'cancelled',"
+            " purge_after = now() + make_interval(days => %s) where id = %s returning purge_after",
+            [grace_days, tenant.id],
+        ).fetchone() or (None,)
+        assert purge_after is not None  # noqa: S101  # the row is locked
+        _shut_out(connection, tenant.id)
+        record(
+            connection, "tenant.delete", actor=actor, tenant_id=tenant.id,
+            target=f"tenant:{tenant.id}", before={"status": tenant.status},
+            after={"status": "cancelled", "purge_after": purge_after.isoformat()},
+        )  # fmt: skip
+        ownership.touch(connection, tenant.id)
+    ownership.raise_data_version(owner)
+    analysts.disable(warehouse, tenant.id)
+    return purge_after  # type: ignore[no-any-return]
+
+
+def purge_tenants(
+    warehouse: Warehouse, actor: Actor, *, slug: str | None = None
+) -> list[tuple[str, int]]:
+    """Remove deleted tenants whose grace is over; with `slug` that one, its grace over or not.
+
+    Their rows leave marts, intermediate, ai and app in one transaction each, their SQL log-ins the
+    server. Stays: the audit log, and what Chatwoot still has in raw_chatwoot, as nobody's. Returns
+    (slug, rows). Raises MiranteError on a tenant that was not deleted before.
+    """
+    owner = warehouse.dsn("owner")
+    with psycopg.connect(owner) as connection:
+        if slug is not None:
+            tenant = ownership.find_tenant(connection, slug)
+            if tenant.purge_after is None:
+                raise MiranteError(
+                    f"tenant {slug!r} is not deleted: `mirante tenant delete --slug {slug}` first"
+                )
+        due = connection.execute(
+            "select id, slug from app.tenants where purge_after <= now() or slug = %s order by 1",
+            [slug],
+        ).fetchall()
+    purged = []
+    for tenant_id, its_slug in due:
+        analysts.remove_all(warehouse, tenant_id, actor)
+        with psycopg.connect(owner) as connection:
+            ownership.wait_for_build(connection)
+            row = connection.execute(
+                "select purge_after is not null from app.tenants where id = %s for update",
+                [tenant_id],
+            ).fetchone()
+            if row != (True,):  # brought back meanwhile
+                continue
+            rows = _remove_everything(connection, tenant_id)
+            record(
+                connection, "tenant.purge", actor=actor, tenant_id=tenant_id,
+                target=f"tenant:{tenant_id}", after={"slug": its_slug, "rows_removed": rows},
+            )  # fmt: skip
+            connection.execute("select nextval('app.data_version')")
+        ownership.raise_data_version(owner)
+        purged.append((its_slug, rows))
+    return purged
+
+
+def _remove_everything(connection: Connection[Any], tenant_id: int) -> int:
+    """Every row with the tenant's id in a table of ours, by the catalogue; then the tenant."""
+    tables = connection.execute(
+        """
+        select relations.relnamespace::regnamespace::text, relations.relname::text
+        from pg_class as relations
+        inner join pg_attribute as columns
+            on columns.attrelid = relations.oid and columns.attname = 'tenant_id'
+        where relations.relnamespace::regnamespace::text in ('marts', 'intermediate', 'ai', 'app')
+            and relations.relkind in ('r', 'p') and not relations.relispartition
+            and has_table_privilege(relations.oid, 'delete')
+        order by relations.relnamespace::regnamespace::text = 'app', relations.relname
+        """
+    ).fetchall()
+    removed = 0
+    for schema, table in tables:
+        if schema == "app":  # the tenant's row takes them along, in the order of their keys
+            continue
+        removed += connection.execute(
+            sql.SQL("delete from {} where tenant_id = %s").format(sql.Identifier(schema, table)),
+            [tenant_id],
+        ).rowcount
+    connection.execute("delete from app.tenants where id = %s", [tenant_id])
+    for schema, table in tables:
+        left = connection.execute(
+            sql.SQL("delete from {} where tenant_id = %s").format(sql.Identifier(schema, table)),
+            [tenant_id],
+        ).rowcount
+        removed += left
+    return removed
+
+
+def _change_status(
+    warehouse: Warehouse, slug: str, status: str, actor: Actor, *, allowed: tuple[str, ...]
+) -> None:
+    owner = warehouse.dsn("owner")
+    with psycopg.connect(owner) as connection:
+        tenant = ownership.find_tenant(connection, slug)
+        if tenant.status not in allowed:
+            raise MiranteError(f"tenant {slug!r} is {tenant.status} already")
+        connection.execute(
+            "update app.tenants set status = %s, purge_after = null where id = %s",
+            [status, tenant.id],
+        )
+        if status != "active":
+            _shut_out(connection, tenant.id)
+        verb = {"suspended": "suspend", "cancelled": "cancel", "active": "restore"}[status]
+        record(
+            connection, f"tenant.{verb}", actor=actor, tenant_id=tenant.id,
+            target=f"tenant:{tenant.id}", before={"status": tenant.status},
+            after={"status": status},
+        )  # fmt: skip
+        ownership.touch(connection, tenant.id)
+    ownership.raise_data_version(owner)
+    if status == "active":
+        analysts.enable(warehouse, tenant.id)
+    else:
+        analysts.disable(warehouse, tenant.id)
+
+
+def _shut_out(connection: Connection[Any], tenant_id: int) -> None:
+    connection.execute(
+        "delete from app.sessions where user_id in (select id from app.users where tenant_id = %s)",
+        [tenant_id],
+    )
+
+
 def _check_timezone(connection: Connection, timezone: str) -> None:
     known = connection.execute(
         "select name from pg_timezone_names where lower(name) = lower(%s)", [timezone]
@@ -119,38 +345,14 @@ def _check_timezone(connection: Connection, timezone: str) -> None:
         raise UsageError(f"--timezone {timezone!r} is unknown: {hint}")
 
 
-def _own(connection: Connection, kind: str, source_id: int, tenant_id: int) -> None:
-    table, column = {
-        "account": ("app.tenant_accounts", "account_id"),
-        "inbox": ("app.tenant_inboxes", "inbox_id"),
-    }[kind]
-    try:
-        connection.execute(
-            f"insert into {table} ({column}, tenant_id) values (%s, %s)",  # noqa: S608  # ours
-            [source_id, tenant_id],
-        )
-    except UniqueViolation:
-        connection.rollback()
-        owner = connection.execute(
-            f"select tenants.slug from {table} as owned"  # noqa: S608  # ours
-            f" inner join app.tenants as tenants on owned.tenant_id = tenants.id"
-            f" where owned.{column} = %s",
-            [source_id],
-        ).fetchone()
-        taken_by = owner[0] if owner else "another tenant"
-        raise MiranteError(f"--{kind} {source_id} already belongs to {taken_by!r}") from None
-    except CheckViolation:
-        raise UsageError(f"--{kind} {source_id}: ids of Chatwoot are positive numbers") from None
-
-
-def _explain(error: CheckViolation, **values: str) -> str:
+def _explain(error: psycopg.Error, **values: object) -> str:
     constraint = error.diag.constraint_name or ""
     for column, value in values.items():
-        if constraint == f"tenants_{column}_check":
+        if constraint == f"tenants_{column}_check" or column == error.diag.column_name:
             rule = {
                 "slug": "1 to 63 lower-case letters, digits and inner hyphens",
                 "currency": "an ISO code such as BRL",
                 "name": "not empty",
-            }[column]
-            return f"--{column} {value!r}: {rule}"
-    return f"tenant refused by {constraint}"
+            }.get(column, "a number above 0")
+            return f"--{column.replace('_', '-')} {value!r}: {rule}"
+    return f"tenant refused by {constraint or 'the database'}"
