@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
+import pyotp
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -22,6 +23,7 @@ from tests.serving import (
     chromium,
     serving,
 )
+from warehouse import demo
 from warehouse.db import Warehouse
 
 pytestmark = pytest.mark.browser
@@ -251,8 +253,14 @@ def test_agency_sees_whose_data_it_looks_at(
     browser: Browser, served: Served, pipeline: Pipeline
 ) -> None:
     names = dict(pipeline.query("select name, id from app.tenants order by slug"))
+    _, codes = demo.add_agency_second_factor(pipeline.settings, pipeline.warehouse)
     with visitor(browser, served) as someone:
         someone.log_in(*pipeline.super_admin)
+        expect(someone.page).to_have_url(f"{served.address}/entrar/codigo")
+        someone.open("/cliente")  # nothing else is reached before
+        expect(someone.page).to_have_url(f"{served.address}/entrar/codigo")
+        someone.page.get_by_label("Código").fill(codes[0].upper())
+        someone.page.get_by_role("button", name="Continuar").click()
         expect(someone.page.get_by_role("heading", name="Escolher cliente")).to_be_visible()
         for name in list(names)[:2]:
             someone.page.get_by_role("button", name=name).click()
@@ -278,6 +286,14 @@ def test_hostile_name_and_first_load(browser: Browser, bare: Bare) -> None:
             assert page.title() == '<b>Marca</b> & "Cia"'
         with visitor(browser, served) as someone:
             someone.log_in(bare.agency, PASSWORD)
+            page = someone.page
+            expect(page.get_by_role("heading", name="Ative a verificação")).to_be_visible()
+            expect(page.locator(".qr svg")).to_be_visible()
+            key = page.locator(".secret").inner_text().replace(" ", "")
+            page.get_by_label("Código").fill(pyotp.TOTP(key).now())
+            page.get_by_role("button", name="Ativar").click()
+            expect(page.locator(".codes li")).to_have_count(10)
+            page.get_by_role("link", name="Já guardei").click()
             expect(someone.page.locator(".choices .name").filter(has_text="onerror")).to_have_text(
                 HOSTILE_NAME
             )
