@@ -75,7 +75,7 @@ def _set_up(
     return f"""
         <p>1. Em um aplicativo autenticador (Google Authenticator, Microsoft Authenticator, 2FAS,
         Aegis…), leia este código:</p>
-        <div class="qr" role="img" aria-label="Código QR para o aplicativo">{
+        <div class="qr" role="img" aria-label="QR para o aplicativo">{
         code.svg_inline(border=1, omitsize=True, svgclass=None, lineclass=None)
     }</div>
         <p class="hint">Ou digite a chave: <span class="secret">{groups}</span></p>

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -46,11 +47,17 @@ def password_weakness(password: str, hints: Iterable[str] = ()) -> Weakness | No
     """Why a password is refused, if it is. `hints`: what a guesser would try first, the e-mail."""
     if len(password) < MINIMUM_PASSWORD_LENGTH:
         return "short"
-    if len(password) > 40:  # no list has one so long, and the search would take long
+    # No list has one like these, and on a long text the search takes long.
+    if len(password) > 40 or not password.isprintable():
         return None
     from zxcvbn import zxcvbn  # half a megabyte of lists, for this one question
 
-    words = [word for hint in hints for word in (hint, *hint.replace("@", ".").split(".")) if word]
+    words = [
+        word
+        for hint in hints
+        for word in (hint, *hint.split("@"), *re.split(r"[@.]", hint))
+        if word
+    ]
     guesses = zxcvbn(password, user_inputs=[*BRAZILIAN_WORDS, *words])["guesses"]
     return "common" if guesses < EASY_GUESSES else None
 

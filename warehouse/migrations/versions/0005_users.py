@@ -404,7 +404,12 @@ begin
         delete from app.recovery_codes as codes
         where codes.user_id = for_user_id and codes.code_sha256 = recovery_code_sha256;
     end if;
-    return found;
+    if not found then
+        return false;
+    end if;
+    delete from app.throttles as throttles
+    where throttles.key = sha256(convert_to('code:' || for_user_id, 'utf8'));
+    return true;
 end
 $$;
 
