@@ -59,7 +59,7 @@ class Turnstile:
     of their own, and one address never more than half of the other.
     """
 
-    QUEUE = 8
+    QUEUE = 6  # those being checked among them
 
     def __init__(self) -> None:
         self._strangers = CapacityLimiter(max(2, (os.cpu_count() or 2) - 1))

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import secrets
+import socket
 import statistics
 import threading
 import time
@@ -15,6 +16,17 @@ import httpx
 import psycopg
 import pyotp
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
 
 from dashboard.auth import (
     COOKIE_NAME,
@@ -24,6 +36,8 @@ from dashboard.auth import (
     csrf_token,
     token_hash,
 )
+from dashboard.server import _routes
+from dashboard.state import Dashboard
 from tests.serving import PASSWORD, Bare, Served, bare_warehouse, serving
 from warehouse import audit, users
 from warehouse.db import Warehouse, fetch_all, open_pool
@@ -458,7 +472,11 @@ def test_a_trusted_proxy_is_believed(bare: Bare) -> None:
 
 def test_parallel_wrong_log_ins_do_not_hold_up_a_right_one(served: Served, bare: Bare) -> None:
     """60 at once, of 60 accounts and six addresses; from one more address, and a known browser."""
-    known = served.log_in(bare.email("dois"), PASSWORD)
+    alone = []
+    for _ in range(3):
+        began = time.monotonic()
+        known = served.log_in(bare.email("dois"), PASSWORD)
+        alone.append(time.monotonic() - began)
     device = known.cookies[DEVICE_COOKIE_NAME]
     started = threading.Barrier(61)
     took: list[float] = []
@@ -486,9 +504,11 @@ def test_parallel_wrong_log_ins_do_not_hold_up_a_right_one(served: Served, bare:
                     time.sleep(0.3)
                 assert answer.is_redirect, answer.text
         statuses = {attack.result() for attack in attacks}
-    print(f"right log-ins during 60 wrong ones: {[f'{seconds:.2f} s' for seconds in took]}")
+    usual = statistics.median(alone)
+    print(f"alone {usual:.2f} s, during 60 wrong ones {[f'{seconds:.2f} s' for seconds in took]}")
     assert statuses <= {401, 429}
-    assert max(took) < 3
+    # In log-ins alone, for the machine may be busy: 60 in one queue would be 30.
+    assert max(took) < 10 * usual
 
 
 def test_throttles_hold_no_address_and_no_email(served: Served, bare: Bare) -> None:
@@ -799,3 +819,438 @@ def test_services_read_and_write_no_table_of_people(bare: Bare, role: str, table
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(f"select {internal}")  # type: ignore[arg-type]
+
+
+# ---- every route, with everything -------------------------------------------------------------
+
+# What each route may answer to a stranger, a client and an admin; a new route must be added here.
+ROUTES = {
+    ("/entrar", "GET"): {200, 303},
+    ("/entrar", "POST"): {400, 401, 403, 429},
+    ("/sair", "POST"): {303, 400, 403},
+    ("/entrar/codigo", "GET"): {303},
+    ("/entrar/codigo", "POST"): {303, 403},
+    ("/entrar/ativar", "GET"): {303},
+    ("/entrar/ativar", "POST"): {303, 403},
+    ("/acesso/{token}", "GET"): {303, 404},
+    ("/acesso/{token}", "POST"): {400, 401, 403, 404},
+    ("/conta", "GET"): {200, 303},
+    ("/conta", "POST"): {200, 303, 400, 401, 403, 429},
+    ("/usuarios", "GET"): {200, 303, 403},
+    ("/usuarios", "POST"): {200, 400, 401, 403, 429},
+    ("/cliente", "GET"): {303},
+    ("/cliente", "POST"): {400, 401, 403},
+    ("/healthz", "GET"): {200},
+    ("/readyz", "GET"): {503},
+}
+HOSTILE = st.sampled_from(
+    ["", "'", "' or '1'='1", "1; drop table app.users; --", "\0", "é", "🙂", "%00", "../../etc",
+     "1e9", "-1", "9" * 30, "<script>alert(1)</script>", "${7*7}", "{{7*7}}", "null",
+     "a\r\nSet-Cookie: x=y", "um@bare.example", "١٢٣", "A" * 43, "act", "true"]
+)  # fmt: skip
+TEXT = HOSTILE | st.text(max_size=60)
+FIELDS = st.dictionaries(
+    st.sampled_from(["email", "password", "again", "current", "code", "act", "csrf", "target",
+                     "user_id", "role", "tenant_id", "x"]),
+    st.sampled_from(["password", "end", "end_others", "offer", "confirm", "renew", "take_off",
+                     "invite", "reset", "disable", "enable", "client", "admin"]) | TEXT,
+    max_size=6,
+)  # fmt: skip
+BODY = st.binary(max_size=200) | st.just(b"a=" + b"x" * 9000)
+HEADER_VALUE = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40).map(
+    str.strip
+)
+
+
+def test_every_route_is_on_the_list(bare: Bare) -> None:
+    with open_pool(bare.dsn()) as pool:
+        made = _routes(Dashboard(Sessions(pool), pool, "x", cookie_secure=False))
+    found = {(one.path, method) for one in made for method in (one.methods or set()) - {"HEAD"}}
+    assert found == set(ROUTES)
+
+
+@pytest.mark.parametrize("who", ["nobody", "client", "admin"])
+def test_fuzz_of_every_route(served: Served, bare: Bare, who: str) -> None:
+    """No crash, nothing internal told, no session given, nobody else's data, whatever is sent."""
+    emails = {"client": bare.email("um"), "admin": ADMIN}
+    client = served.log_in(emails[who], PASSWORD) if who in emails else served.client()
+    mine = dict(client.cookies)
+    others = [bare.email("dois"), FOREIGN_ADMIN, bare.agency, "Clínica Dois"]
+    people = "select id, email, password_hash, role, tenant_id, is_active from app.users"
+    people += " where tenant_id is distinct from %s order by id"
+    before = bare.execute(people, bare.tenants["um"])
+
+    @settings(
+        max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow],
+        derandomize=False, database=None,
+    )  # fmt: skip
+    @given(
+        place=st.sampled_from(sorted(ROUTES)),
+        tail=st.sampled_from(["A" * 43, "x", "..%2f..", "%00", "'--"])
+        | st.text("aA_-%./", max_size=9),
+        fields=FIELDS,
+        body=st.none() | BODY,
+        origin=st.sampled_from(["own", "http://evil.example", "null", ""]) | HEADER_VALUE,
+        cookie=st.sampled_from(["own", "none"]) | HEADER_VALUE,
+        forged_csrf=st.booleans(),
+        headers=st.dictionaries(
+            st.sampled_from(["X-Forwarded-For", "X-Forwarded-Host", "X-Original-URL", "Referer",
+                             "X-Mirante-Identity", "Content-Type", "User-Agent",
+                             "X-HTTP-Method-Override"]),
+            HEADER_VALUE, max_size=3,
+        ),
+    )  # fmt: skip
+    def attack(
+        place: tuple[str, str], tail: str, fields: dict[str, str], body: bytes | None,
+        origin: str, cookie: str, forged_csrf: bool, headers: dict[str, str],
+    ) -> None:  # fmt: skip
+        path, method = place
+        if who != "nobody" and path == "/sair":
+            forged_csrf = True  # a right one ends the session that the rest is asked with
+        if fields.get("act") in {"end_others", "confirm"} and not forged_csrf:
+            fields["act"] = "offer"
+        if who != "nobody" and not forged_csrf:
+            fields["csrf"] = csrf_token(token_hash(mine[COOKIE_NAME]) or b"")
+        if "act" in fields and fields["act"] == "invite":
+            fields["email"] = "convidada@novo.example"
+        sent = {"Origin": served.address if origin == "own" else origin, **headers}
+        sent["Cookie"] = {
+            "own": "; ".join(f"{name}={value}" for name, value in mine.items()), "none": "",
+        }.get(cookie, f"{COOKIE_NAME}={cookie}")  # fmt: skip
+        with httpx.Client(base_url=served.address, timeout=30) as bare_client:
+            answer = bare_client.request(
+                method, path.replace("{token}", tail), headers=sent,
+                **({"content": body} if body is not None else {"data": fields})
+                if method == "POST" else {},
+            )  # fmt: skip
+        is_gone = "{token}" in path or cookie != "own" or who == "nobody"
+        allowed = ROUTES[place] | ({303, 401, 404} if is_gone else set())
+        assert answer.status_code in allowed, (place, answer.status_code)
+        for internal in ("Traceback", "psycopg", "app.users", "password_hash", "$2b$", "SELECT"):
+            assert internal not in answer.text
+        for foreign in others:
+            assert foreign not in answer.text or foreign == fields.get("email")
+        assert "<script>alert" not in answer.text
+        for given_cookie in answer.headers.get_list("set-cookie"):
+            assert re.match(rf'{COOKIE_NAME}="";', given_cookie), given_cookie
+        assert "x" not in answer.cookies
+
+    attack()
+    assert bare.execute(people, bare.tenants["um"]) == before
+
+
+RAW = [
+    b"GET /entrar HTTP/1.1\r\nHost: {host}\r\nCookie: " + b"a=b; " * 4000 + b"\r\n\r\n",
+    b"GET /entrar HTTP/1.1\r\nHost: {host}\r\nCookie: mirante_session=\xff\xfe\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: {host}\r\nCookie: mirante_session=a\x00b\r\n\r\n",
+    b"GET /acesso/%0d%0aSet-Cookie:%20x=y HTTP/1.1\r\nHost: {host}\r\n\r\n",
+    b"GET //evil.example/%2e%2e HTTP/1.1\r\nHost: {host}\r\n\r\n",
+    b"GET http://evil.example/ HTTP/1.1\r\nHost: {host}\r\n\r\n",
+    b"POST /entrar HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nContent-Type: "
+    b"application/x-www-form-urlencoded\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"0\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+    b"POST /entrar HTTP/1.1\r\nHost: a\r\nHost: b\r\nOrigin: http://b\r\nContent-Length: 0\r\n\r\n",
+    b"OPTIONS /conta HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n\r\n",
+    b"TRACE /entrar HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 60,
+]
+
+
+@pytest.mark.parametrize("number", range(len(RAW)))
+def test_raw_requests(served: Served, number: int) -> None:
+    """What no HTTP client would send: an answer without a 500 or a cookie, or a closed line."""
+    host, _, port = served.host.partition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as line:
+        line.sendall(RAW[number].replace(b"{host}", served.host.encode()))
+        line.shutdown(socket.SHUT_WR)
+        answer = b""
+        while chunk := line.recv(65536):
+            answer += chunk
+    status = answer.split(b" ", 2)[1] if answer else b"closed"
+    assert status in {b"closed", b"200", b"303", b"400", b"401", b"403", b"404", b"405", b"431"}
+    headers = answer.split(b"\r\n\r\n")[0].lower()
+    assert b"\nset-cookie: x=y" not in headers
+    assert b"evil.example" not in headers
+    assert b"Traceback" not in answer
+    assert served.client().get("/healthz").status_code == 200
+
+
+# ---- sequences against a model ----------------------------------------------------------------
+
+
+class LogIns(RuleBasedStateMachine):
+    """Log-ins and what ends them, in any order: exactly the sessions a model expects are alive.
+
+    The model knows people, passwords, links and tokens; the machine is the product's own
+    `Sessions` on a real database. (Cheap hashes; throttles have tests of their own.)
+    """
+
+    bare: Bare
+    sessions: Sessions
+
+    tokens = Bundle("tokens")
+    links = Bundle("links")
+
+    @initialize()
+    def begin(self) -> None:
+        self.owner = self.bare.warehouse.dsn("owner")
+        self.bare.execute("delete from app.sessions")
+        self.bare.execute("delete from app.user_links")
+        self.bare.execute("update app.tenants set status = 'active'")
+        self.bare.execute(
+            "update app.users set is_active = true, totp_secret = null, totp_last_step = null"
+        )
+        self.tenant_of = {
+            self.bare.email("um"): "um", ADMIN: "um", self.bare.email("dois"): "dois",
+            self.bare.agency: None,
+        }  # fmt: skip
+        for email in self.tenant_of:
+            users.set_password(self.owner, email, PASSWORD)
+        self.password: dict[str, str | None] = dict.fromkeys(self.tenant_of, PASSWORD)
+        self.active = dict.fromkeys(self.tenant_of, True)
+        self.role = {
+            row[0]: row[1] for row in self.bare.execute("select email, role from app.users")
+        }
+        self.suspended: set[str] = set()
+        self.secret: dict[str, str] = {}
+        self.codes: dict[str, list[str]] = {}
+        self.taken: dict[str, int] = {}
+        self.live: dict[str, str] = {}  # token of a full session: whose
+        self.waiting: dict[str, str] = {}
+        self.link_of: dict[str, str] = {}
+
+    def may_enter(self, email: str) -> bool:
+        return self.active[email] and self.tenant_of[email] not in self.suspended
+
+    def end(self, email: str) -> None:
+        for held in (self.live, self.waiting):
+            for token in [token for token, whose in held.items() if whose == email]:
+                del held[token]
+
+    def people(self) -> list[str]:
+        return list(self.tenant_of)
+
+    @rule(
+        target=tokens, who=st.integers(0, 3), password=st.sampled_from([PASSWORD, OTHER_PASSWORD])
+    )
+    def log_in(self, who: int, password: str) -> object:
+        email = self.people()[who]
+        token = self.sessions.log_in(email, password)
+        expected = self.may_enter(email) and self.password[email] == password
+        assert (token is not None) == expected
+        if token is None:
+            return multiple()
+        needs_more = email in self.secret or self.role[email] == "super_admin"
+        (self.waiting if needs_more else self.live)[token] = email
+        return token
+
+    @rule(target=tokens, token=tokens, how=st.sampled_from(["code", "replay", "wrong", "recovery"]))
+    def give_code(self, token: str, how: str) -> object:
+        digest = token_hash(token)
+        assert digest
+        email = self.waiting.get(token)
+        whose = email or self.live.get(token) or self.bare.agency
+        now = int(time.time()) // 30
+        fresh = max(now - 1, self.taken.get(whose, 0) + 1)
+        secret = self.secret.get(whose, "A" * 32)
+        is_fresh = how == "code" and fresh <= now
+        code = {
+            "code": pyotp.TOTP(secret).at(fresh * 30),
+            "replay": pyotp.TOTP(secret).at(self.taken.get(whose, now - 5) * 30),
+            "wrong": "abcdef",
+            "recovery": (self.codes.get(whose) or ["aaaa-aaaa-aaaa-aaaa"])[0],
+        }[how]
+        opened = self.sessions.pass_second_factor(digest, code, Origin())
+        right = is_fresh or (how == "recovery" and bool(self.codes.get(whose)))
+        expected = email is not None and email in self.secret and right
+        assert (opened is not None) == expected, (how, email)
+        if opened is None or email is None:
+            return multiple()
+        if how == "code":
+            self.taken[email] = fresh
+        else:
+            self.codes[email].pop(0)
+        del self.waiting[token]
+        self.live[opened] = email
+        return opened
+
+    @rule(target=tokens, token=tokens)
+    def set_up(self, token: str) -> object:
+        digest = token_hash(token)
+        assert digest
+        email = self.waiting.get(token) or self.live.get(token)
+        may = email is not None and email not in self.secret
+        secret = self.sessions.offer_totp(digest)
+        assert (secret is not None) == may
+        if secret is None or email is None:
+            assert self.sessions.confirm_totp(digest, "123456", Origin()) is None
+            return multiple()
+        now = int(time.time()) // 30
+        confirmed = self.sessions.confirm_totp(digest, pyotp.TOTP(secret).at(now * 30), Origin())
+        assert confirmed
+        self.end(email)
+        self.secret[email], self.taken[email] = secret, now
+        self.live[confirmed[0]] = email
+        self.codes[email] = confirmed[1]
+        return confirmed[0]
+
+    @rule(who=st.integers(0, 3))
+    def lose_the_phone(self, who: int) -> None:
+        email = self.people()[who]
+        users.reset_second_factor(self.owner, email)
+        self.end(email)
+        for held in (self.secret, self.taken, self.codes):
+            held.pop(email, None)  # type: ignore[attr-defined]
+
+    @rule(token=tokens)
+    def log_out(self, token: str) -> None:
+        digest = token_hash(token)
+        assert digest
+        self.sessions.close(digest)
+        self.live.pop(token, None)
+        self.waiting.pop(token, None)
+
+    @rule(token=tokens)
+    def log_out_elsewhere(self, token: str) -> None:
+        digest = token_hash(token)
+        assert digest
+        self.sessions.end_own_sessions(digest, None)
+        if token in self.live:
+            email = self.live[token]
+            self.end(email)
+            self.live[token] = email
+
+    @rule(target=tokens, token=tokens, new=st.sampled_from([PASSWORD, OTHER_PASSWORD]))
+    def change_password(self, token: str, new: str) -> object:
+        digest = token_hash(token)
+        assert digest
+        email = self.live.get(token)
+        current = (self.password[email] if email else None) or PASSWORD
+        changed = self.sessions.change_password(digest, current, new)
+        assert (changed is not None) == (email is not None and self.password[email] is not None)
+        if changed is None or email is None:
+            return multiple()
+        self.end(email)
+        self.password[email] = new
+        self.live[changed] = email
+        return changed
+
+    @rule(target=links, who=st.integers(0, 3))
+    def reset(self, who: int) -> object:
+        email = self.people()[who]
+        if not self.active[email]:
+            with pytest.raises(UsageError):
+                users.reset_password(self.owner, email)
+            return multiple()
+        link = users.reset_password(self.owner, email)
+        self.end(email)
+        self.password[email] = None
+        self.link_of[email] = link
+        return link
+
+    @rule(link=links, new=st.sampled_from([PASSWORD, OTHER_PASSWORD]))
+    def use_link(self, link: str, new: str) -> None:
+        digest = token_hash(link)
+        assert digest
+        email = next((whose for whose, live in self.link_of.items() if live == link), None)
+        expected = email is not None and self.may_enter(email)
+        assert self.sessions.use_link(digest, new, Origin()) == expected
+        if expected and email:
+            del self.link_of[email]
+            self.end(email)
+            self.password[email] = new
+
+    @rule(who=st.integers(0, 3), active=st.booleans())
+    def disable_or_enable(self, who: int, active: bool) -> None:
+        email = self.people()[who]
+        (users.enable_user if active else users.disable_user)(self.owner, email)
+        self.active[email] = active
+        if not active:
+            self.end(email)
+            self.link_of.pop(email, None)
+
+    @rule(slug=st.sampled_from(["um", "dois"]), status=st.sampled_from(["active", "suspended"]))
+    def suspend_or_restore(self, slug: str, status: str) -> None:
+        self.bare.execute("update app.tenants set status = %s where slug = %s", status, slug)
+        self.suspended.discard(slug)
+        if status == "suspended":
+            self.suspended.add(slug)
+            for email, tenant in self.tenant_of.items():
+                if tenant == slug:
+                    self.end(email)
+
+    @rule(manager=tokens, who=st.integers(0, 3), role=st.sampled_from(["client", "admin"]))
+    def change_role(self, manager: str, who: int, role: str) -> None:
+        digest, email = token_hash(manager), self.people()[who]
+        assert digest
+        whose = self.live.get(manager)
+        allowed = (
+            whose is not None
+            and self.role[whose] == "admin"
+            and whose != email
+            and self.tenant_of[whose] == self.tenant_of[email]
+        )
+        ((wanted,),) = self.bare.execute("select id from app.users where email = %s", email)
+        assert self.sessions.manage_user(digest, wanted, role=role) == allowed
+        if allowed:
+            if self.role[email] != role:
+                self.end(email)
+            self.role[email] = role
+
+    @rule(token=tokens)
+    def grow_old(self, token: str) -> None:
+        self.bare.execute(
+            "update app.sessions set expires_at = now() where token_sha256 = %s", token_hash(token)
+        )
+        self.live.pop(token, None)
+        self.waiting.pop(token, None)
+
+    @invariant()
+    def exactly_the_expected_sessions_are_alive(self) -> None:
+        if not hasattr(self, "live"):
+            return
+        alive = dict(
+            self.bare.execute(
+                "select sessions.token_sha256, sessions.stage from app.sessions as sessions"
+                " where sessions.expires_at > now()"
+            )
+        )
+        full = {token_hash(token) for token in self.live}
+        waiting = {token_hash(token) for token in self.waiting}
+        assert {digest for digest, stage in alive.items() if stage == "full"} == full
+        assert {digest for digest, stage in alive.items() if stage != "full"} == waiting
+        for token, email in self.live.items():
+            viewer = self.sessions.find(token_hash(token) or b"")
+            assert viewer
+            assert (viewer.email, viewer.tenant_slug) == (email, self.tenant_of[email])
+            assert viewer.role == self.role[email]
+        for token in self.waiting:
+            assert self.sessions.find(token_hash(token) or b"") is None
+            assert self.sessions.own_account(token_hash(token) or b"") is None
+
+
+@pytest.mark.parametrize(
+    ("examples", "steps"),
+    [pytest.param(15, 30), pytest.param(150, 60, marks=pytest.mark.soak)],
+    ids=["short", "long"],
+)
+def test_log_in_and_session_sequences(
+    bare: Bare, monkeypatch: pytest.MonkeyPatch, examples: int, steps: int
+) -> None:
+    monkeypatch.setattr(users, "BCRYPT_ROUNDS", 4)
+    roles = dict(bare.execute("select email, role from app.users"))
+    with open_pool(bare.dsn(), max_size=2) as pool:
+        machine = type("Machine", (LogIns,), {"bare": bare, "sessions": Sessions(pool)})
+        try:
+            run_state_machine_as_test(
+                machine,
+                settings=settings(
+                    max_examples=examples, stateful_step_count=steps, deadline=None,
+                    database=None, suppress_health_check=list(HealthCheck),
+                ),
+            )  # fmt: skip
+        finally:
+            monkeypatch.undo()
+            for email, role in roles.items():
+                bare.execute("update app.users set role = %s where email = %s", role, email)
+                users.set_password(bare.warehouse.dsn("owner"), email, PASSWORD)
