@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from dashboard import account_forms, forms
-from dashboard.auth import Origin, Pending, Viewer, cookie_name, token_hash
+from dashboard.auth import Origin, Pending, UserLimitError, Viewer, cookie_name, token_hash
 from dashboard.guard import (
     ACCOUNT_PATH,
     CODE_PATH,
@@ -44,6 +44,7 @@ T = TypeVar("T")
 
 WRONG_PASSWORD = "E-mail ou senha não conferem."  # noqa: S105  # a sentence
 WRONG_CODE = "Este código não confere, ou já foi usado. Espere o próximo."
+NO_ROOM = "O plano não tem lugar para mais uma pessoa: desligue alguém ou fale com a agência."
 LINK_OVER = "Este link já foi usado ou venceu. Peça outro a quem administra a sua conta."
 
 
@@ -485,9 +486,12 @@ class Accounts:
         if act not in changes:
             raise BadFormError
         values, done = changes[act]
-        if not await guard.in_thread(
-            partial(self._sessions.manage_user, mine, user_id, **values)  # type: ignore[arg-type]
-        ):
+        manage = partial(self._sessions.manage_user, mine, user_id, **values)  # type: ignore[arg-type]
+        try:
+            is_done = await guard.in_thread(manage)
+        except UserLimitError:
+            return await self._show_users(request, problem=NO_ROOM, status=400)
+        if not is_done:
             return self._not_yours()
         return await self._show_users(request, done=done)
 
@@ -504,6 +508,7 @@ class Accounts:
         problem = {
             "taken": "Este e-mail já tem um acesso e não pode ser convidado: fale com a agência.",
             "invalid": "Este e-mail não parece um endereço.",
+            "full": NO_ROOM,
             "too_many": "Muitos convites em pouco tempo. Espere um minuto.",
         }[result]
         status = 429 if result == "too_many" else 400

@@ -168,6 +168,10 @@ class SessionEndedError(MiranteError):
     """The session behind a page ended, or stands for another tenant by now."""
 
 
+class UserLimitError(MiranteError):
+    """One more active user than the tenant's plan allows."""
+
+
 def cookie_name(*, secure: bool) -> str:
     """Name of the session cookie on this installation."""
     return SECURE_COOKIE_NAME if secure else COOKIE_NAME
@@ -431,7 +435,7 @@ class Sessions:
         )
 
     def invite_user(self, token_sha256: bytes, email: str, role: str) -> tuple[str, str]:
-        """How it went (ok, taken, invalid, too_many, denied) and the token of the one-time link."""
+        """How it went (ok, taken, invalid, full, too_many, denied), and the link's token."""
         token = users.generate_token()
         done = self._call(
             "select app.invite_user(%s, %s, %s, %s, %s, %s)",
@@ -458,13 +462,18 @@ class Sessions:
         is_active: bool | None = None,
         drop_second_factor: bool = False,
     ) -> bool:
-        """Change another user of the managed tenant; False when it is not there."""
-        return bool(
-            self._call(
+        """Change another user of the managed tenant; False when it is not there.
+
+        Raises UserLimitError when the tenant's plan has no room for one more.
+        """
+        try:
+            done = self._call(
                 "select app.manage_user(%s, %s, %s, %s, %s, %s)",
                 token_sha256, self.idle_limit, user_id, role, is_active, drop_second_factor,
-            )
-        )  # fmt: skip
+            )  # fmt: skip
+        except psycopg.errors.RaiseException:
+            raise UserLimitError("the tenant has as many users as its plan allows") from None
+        return bool(done)
 
     # ---- sessions -----------------------------------------------------------------------------
 

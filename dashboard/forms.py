@@ -92,16 +92,16 @@ def tenant_page(brand_name: str, viewer: Viewer, tenants: Sequence[SelectableTen
         <h1>Escolher cliente</h1>
         <p class="lead">Você verá o painel com os dados de um cliente por vez.</p>
         {listing}
-        {way_out(viewer.token_sha256, viewer.email, '<a href="/conta">Minha conta</a>')}
+        {way_out(viewer.token_sha256, viewer.email)}
         """,
     )
 
 
-def way_out(token_sha256: bytes, email: str, links: str = "", label: str = "Sair") -> str:
+def way_out(token_sha256: bytes, email: str, label: str = "Sair") -> str:
     """The foot of a page: who is logged in, and the button that ends it."""
     return f"""
         <form method="post" action="/sair" class="quiet">
-          <span>{escape(email)}</span> {links} {csrf_field(token_sha256)}
+          <span>{escape(email)}</span> {csrf_field(token_sha256)}
           <button type="submit">{escape(label)}</button>
         </form>
         """

@@ -720,6 +720,28 @@ def test_admin_invites_resets_and_disables_its_own_users(served: Served, bare: B
     assert {"session.open", "user.invite", "user.reset", "user.manage"} <= actions
 
 
+def test_a_full_plan_is_said_in_words(served: Served, bare: Bare) -> None:
+    """Whatever trigger on app.users guards the limit."""
+    admin, target = served.log_in(ADMIN, PASSWORD), str(user_id(bare, bare.email("um")))
+    served.post(admin, "/usuarios", act="disable", user_id=target)
+    bare.execute(
+        "create function app.full() returns trigger language plpgsql as"
+        " $$ begin raise exception 'tenant um has 2 of its 2 users'; end $$"
+    )
+    try:
+        for event in ("insert", "update of is_active"):
+            bare.execute(
+                f"create trigger full_{event[:6]} before {event} on app.users for each row"
+                " when (new.is_active) execute function app.full()"
+            )
+        invite = {"act": "invite", "email": "mais@novo.example", "role": "client"}
+        for fields in (invite, {"act": "enable", "user_id": target}):
+            answer = served.post(admin, "/usuarios", **fields)
+            assert (answer.status_code, "não tem lugar" in answer.text) == (400, True)
+    finally:
+        bare.execute("drop function app.full cascade")
+
+
 ACTS = ("reset", "disable", "enable", "client", "admin", "drop_second_factor")
 
 

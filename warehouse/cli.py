@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from warehouse import audit
 from warehouse import tenants as tenancy
 from warehouse import users as people
-from warehouse.audit import operator
 from warehouse.db import Warehouse, explain_refusal, fetch_all, open_warehouse, source_dsn
 from warehouse.errors import MiranteError, UsageError
 from warehouse.progress import ProgressDisplay
@@ -414,12 +414,12 @@ def tenant_list() -> None:
     out.print(table if tenants else "no tenants yet: `mirante tenant add --help`")
 
 
-EmailOption = Annotated[str, typer.Option(help="Log-in name.")]
-RoleOption = Annotated[str, typer.Option(help="|".join(people.ROLES))]
-
-
 @user_app.command("add")
-def user_add(email: EmailOption, role: RoleOption, tenant: TenantOption = None) -> None:
+def user_add(
+    email: Annotated[str, typer.Option(help="Log-in name.")],
+    role: Annotated[str, typer.Option(help="|".join(people.ROLES))],
+    tenant: TenantOption = None,
+) -> None:
     """Add a person; the password comes from a prompt or MIRANTE_PASSWORD.
 
     At the prompt, no password prints a one-time link instead, as `user invite` does.
@@ -433,13 +433,17 @@ def user_add(email: EmailOption, role: RoleOption, tenant: TenantOption = None) 
     with _migrated() as (_, warehouse):
         people.add_user(
             warehouse.dsn("owner"), email=email, password=password, role=role,
-            tenant_slug=tenant, actor=operator(warehouse.audit_key),
+            tenant_slug=tenant, actor=audit.operator(warehouse.audit_key),
         )  # fmt: skip
     out.print(f"user {email} added", markup=False)
 
 
 @user_app.command("invite")
-def user_invite(email: EmailOption, role: RoleOption, tenant: TenantOption = None) -> None:
+def user_invite(
+    email: Annotated[str, typer.Option(help="Log-in name.")],
+    role: Annotated[str, typer.Option(help="|".join(people.ROLES))],
+    tenant: TenantOption = None,
+) -> None:
     """Add a person who sets its password through a one-time link, printed once.
 
     Example: mirante user invite --email ana@corpo.com.br --role admin --tenant corpo
@@ -447,7 +451,7 @@ def user_invite(email: EmailOption, role: RoleOption, tenant: TenantOption = Non
     with _migrated() as (settings, warehouse):
         token = people.invite_user(
             warehouse.dsn("owner"), email=email, role=role, tenant_slug=tenant,
-            actor=operator(warehouse.audit_key),
+            actor=audit.operator(warehouse.audit_key),
         )  # fmt: skip
     _print_link(settings, email, token, people.INVITE_LIFETIME)
 
@@ -482,7 +486,7 @@ def user_list() -> None:
 def user_disable(email: Annotated[str, typer.Option()]) -> None:
     """Refuse a person from now on and end all its sessions."""
     with _migrated() as (_, warehouse):
-        people.disable_user(warehouse.dsn("owner"), email, operator(warehouse.audit_key))
+        people.disable_user(warehouse.dsn("owner"), email, audit.operator(warehouse.audit_key))
     out.print(f"user {email} disabled, its sessions ended", markup=False)
 
 
@@ -490,7 +494,7 @@ def user_disable(email: Annotated[str, typer.Option()]) -> None:
 def user_enable(email: Annotated[str, typer.Option()]) -> None:
     """Let a disabled person log in again."""
     with _migrated() as (_, warehouse):
-        people.enable_user(warehouse.dsn("owner"), email, operator(warehouse.audit_key))
+        people.enable_user(warehouse.dsn("owner"), email, audit.operator(warehouse.audit_key))
     out.print(f"user {email} enabled", markup=False)
 
 
@@ -504,7 +508,7 @@ def user_reset(email: Annotated[str, typer.Option()]) -> None:
     """
     password = os.environ.get("MIRANTE_PASSWORD")
     with _migrated() as (settings, warehouse):
-        owner, actor = warehouse.dsn("owner"), operator(warehouse.audit_key)
+        owner, actor = warehouse.dsn("owner"), audit.operator(warehouse.audit_key)
         if password is not None:
             people.set_password(owner, email, password, actor)
             out.print(f"user {email} has a new password, its sessions ended", markup=False)
@@ -522,7 +526,9 @@ def user_reset_totp(email: Annotated[str, typer.Option()]) -> None:
     Example: mirante user reset-totp --email chefe@agencia.com.br
     """
     with _migrated() as (_, warehouse):
-        people.reset_second_factor(warehouse.dsn("owner"), email, operator(warehouse.audit_key))
+        people.reset_second_factor(
+            warehouse.dsn("owner"), email, audit.operator(warehouse.audit_key)
+        )
     out.print(f"user {email} has no second factor any more, its sessions ended", markup=False)
 
 

@@ -752,6 +752,7 @@ begin
     exception
         when unique_violation then return 'taken';
         when check_violation then return 'invalid';
+        when raise_exception then return 'full';  -- a limit of the tenant's plan
     end;
     insert into app.user_links (token_sha256, user_id, expires_at)
     values (link_token_sha256, new_id, now() + least(link_lifetime, interval '30 days'));
