@@ -268,11 +268,19 @@ def test_suspension_ends_sessions_and_restoring_lets_in(owner: str, warehouse: W
             tenant_slug=slug,
         )  # fmt: skip
         tokens[slug] = bytes([number]) * 32
-        fetch_all(app, "select app.open_session(%s, %s, '1 day')", [user_id, tokens[slug]])
+        with psycopg.connect(owner) as connection:
+            connection.execute(
+                "insert into app.sessions (token_sha256, user_id, expires_at)"
+                " values (%s, %s, now() + interval '1 day')",
+                [tokens[slug], user_id],
+            )
     alive = "select count(*) from app.current_session(%s, interval '1 hour')"
     suspend_tenant(warehouse, "teste-a", SYSTEM)
     assert fetch_all(app, alive, [tokens["teste-a"]]) == [(0,)]
     assert fetch_all(app, alive, [tokens["teste-b"]]) == [(1,)]
+    assert fetch_all(
+        owner, "select 1 from app.sessions where token_sha256 = %s", [tokens["teste-a"]]
+    ) == []  # fmt: skip
     with pytest.raises(MiranteError, match="is suspended already"):
         suspend_tenant(warehouse, "teste-a", SYSTEM)
     restore_tenant(warehouse, "teste-a", SYSTEM)
