@@ -2,10 +2,10 @@
 
     .venv/bin/python -m benchmarks.isolation [--conversations 20000] [--runs 60] [--seconds 5]
 
-Each query is asked by the three readers of the marts and, beside them, by the owner, whom no policy
-binds, with the tenant in the query: the same rows without row security. The order of the runs is
-shuffled; the ratio is of the fastest ones, which other work on the machine disturbs least. Reads through the pool are set beside the same reads by the owner on a pool
-that sets no tenant.
+Each query is asked by the app's role, by an analyst's log-in, and beside them by the owner, whom
+no policy binds, with the tenant in the query: the same rows without row security. The order of the
+runs is shuffled; the ratio is of the fastest ones, which other work on the machine disturbs least.
+Reads through the pool are set beside the same reads by the owner on a pool that sets no tenant.
 """
 
 import argparse
