@@ -6,7 +6,7 @@ from pathlib import Path
 from string import Template
 from urllib.parse import quote
 
-from dashboard.auth import SelectableTenant, Viewer
+from dashboard.auth import SelectableTenant, Viewer, csrf_token
 
 _PAGE = Template((Path(__file__).parent / "templates" / "page.html").read_text())
 # Until tenants bring their own.
@@ -29,18 +29,27 @@ SEGMENTS = {
 STATUSES = {"active": "Ativo", "suspended": "Suspenso", "cancelled": "Cancelado"}
 
 
+def alert(problem: str | None) -> str:
+    """What went wrong the last time, if it did."""
+    return f'<p class="problem" role="alert">{escape(problem)}</p>' if problem else ""
+
+
+def csrf_field(token_sha256: bytes) -> str:
+    """The hidden field that tells our own forms of this session from other sites'."""
+    return f'<input type="hidden" name="csrf" value="{csrf_token(token_sha256)}">'
+
+
 def log_in_page(brand_name: str, *, email: str = "", problem: str | None = None) -> str:
     """The log-in form, with what went wrong the last time."""
-    alert = f'<p class="problem" role="alert">{escape(problem)}</p>' if problem else ""
     # The eye goes where something is to be typed.
     focus_email, focus_password = ("", " autofocus") if email else (" autofocus", "")
-    return _page(
+    return page(
         brand_name,
         "Entrar",
         f"""
         <h1>Entrar</h1>
         <p class="lead">Os números do seu atendimento, em um só lugar.</p>
-        {alert}
+        {alert(problem)}
         <form method="post" action="/entrar">
           <label for="email">E-mail</label>
           <input id="email" name="email" type="email" autocomplete="username" inputmode="email"
@@ -70,28 +79,37 @@ def tenant_page(brand_name: str, viewer: Viewer, tenants: Sequence[SelectableTen
         for tenant in tenants
     )
     listing = (
-        f'<form method="post" action="/cliente"><ul class="choices">{choices}</ul></form>'
+        f'<form method="post" action="/cliente">{csrf_field(viewer.token_sha256)}'
+        f'<ul class="choices">{choices}</ul></form>'
         if tenants
         else '<p class="lead">Ainda não há clientes. Crie o primeiro com '
         "<code>mirante tenant add</code>.</p>"
     )
-    return _page(
+    return page(
         brand_name,
         "Escolher cliente",
         f"""
         <h1>Escolher cliente</h1>
         <p class="lead">Você verá o painel com os dados de um cliente por vez.</p>
         {listing}
-        <form method="post" action="/sair" class="quiet">
-          <span>{escape(viewer.email)}</span> <button type="submit">Sair</button>
-        </form>
+        {way_out(viewer.token_sha256, viewer.email)}
         """,
     )
 
 
+def way_out(token_sha256: bytes, email: str, label: str = "Sair") -> str:
+    """The foot of a page: who is logged in, and the button that ends it."""
+    return f"""
+        <form method="post" action="/sair" class="quiet">
+          <span>{escape(email)}</span> {csrf_field(token_sha256)}
+          <button type="submit">{escape(label)}</button>
+        </form>
+        """
+
+
 def message_page(brand_name: str, title: str, text: str) -> str:
     """One sentence, and the way on."""
-    return _page(
+    return page(
         brand_name,
         title,
         f'<h1>{escape(title)}</h1><p class="lead">{escape(text)}</p>'
@@ -99,7 +117,9 @@ def message_page(brand_name: str, title: str, text: str) -> str:
     )
 
 
-def _page(brand_name: str, title: str, body: str) -> str:
+def page(brand_name: str, title: str, body: str, *, is_wide: bool = False) -> str:
+    """A whole page around `body`, which is HTML: everything in it is escaped already."""
     return _PAGE.substitute(
-        brand=escape(brand_name), title=escape(title), icon=ICON, mark=MARK, body=body
-    )
+        brand=escape(brand_name), title=escape(title), icon=ICON, mark=MARK, body=body,
+        width="wide" if is_wide else "narrow",
+    )  # fmt: skip

@@ -9,6 +9,7 @@ import streamlit as st
 
 from dashboard import formats, queries
 from dashboard.auth import Visit
+from dashboard.forms import csrf_field
 
 STYLES = Path(__file__).parent / "templates" / "pages.css"
 AMBER_AFTER, RED_AFTER = timedelta(minutes=60), timedelta(hours=3)
@@ -18,7 +19,10 @@ def header(visit: Visit, brand_name: str) -> None:
     """Brand, log-out, whose data is on the page and when it was loaded."""
     viewer = visit.viewer
     is_agency = viewer.role == "super_admin"
-    switch = '<a href="/cliente" target="_self">Trocar cliente</a>' if is_agency else ""
+    links = [("/cliente", "Trocar cliente")] if is_agency else []
+    links += [("/usuarios", "Usuários")] if viewer.role in {"admin", "super_admin"} else []
+    links += [("/conta", "Minha conta")]
+    ways = "".join(f'<a href="{path}" target="_self">{label}</a>' for path, label in links)
     whose = '<span class="m-agency">Você está vendo os dados de</span>' if is_agency else ""
     level, age, moment = _freshness(visit)
     loaded = f'<p class="m-loaded m-{level}">Dados carregados {age} · {moment}</p>' if level else ""
@@ -27,8 +31,9 @@ def header(visit: Visit, brand_name: str) -> None:
         f"""
         {_brand(visit, brand_name)}
           <span class="m-user">{escape(viewer.email)}</span>
-          {switch}
-          <form method="post" action="/sair"><button type="submit">Sair</button></form>
+          {ways}
+          <form method="post" action="/sair">{csrf_field(viewer.token_sha256)}<button
+            type="submit">Sair</button></form>
         </div>
         <div class="m-title">
           <h1>{whose}{escape(viewer.tenant_name or "")}</h1>

@@ -28,8 +28,16 @@ T = TypeVar("T")
 
 LOG_IN_PATH = "/entrar"
 LOG_OUT_PATH = "/sair"
+CODE_PATH = "/entrar/codigo"
+ENROL_PATH = "/entrar/ativar"
+LINK_PREFIX = "/acesso/"
 TENANT_PATH = "/cliente"
-OPEN_PATHS = frozenset({LOG_IN_PATH, LOG_OUT_PATH, "/healthz", "/readyz"})
+ACCOUNT_PATH = "/conta"
+USERS_PATH = "/usuarios"
+# The second steps look for a session that waits for them, and links for their own secret.
+OPEN_PATHS = frozenset({LOG_IN_PATH, LOG_OUT_PATH, CODE_PATH, ENROL_PATH, "/healthz", "/readyz"})
+LINK = re.compile(LINK_PREFIX + r"[A-Za-z0-9_-]{43}")
+PLAIN_PATHS = frozenset({TENANT_PATH, ACCOUNT_PATH, USERS_PATH})
 # What the pages fetch from Streamlit. Whatever else it serves (agent API, metrics, log-in of its
 # own, custom components) answers 404, and so does what a later version adds.
 FILES = re.compile(
@@ -93,7 +101,7 @@ class Guard:
         try:
             if not is_read and not self._is_own_origin(scope):
                 response = PlainTextResponse("Origem não permitida.", status_code=403)
-            elif path in OPEN_PATHS:
+            elif path in OPEN_PATHS or LINK.fullmatch(path):
                 await self._app(self._identified(scope, None), receive, send)
                 return
             else:
@@ -104,8 +112,8 @@ class Guard:
                         if is_read and not is_file
                         else PlainTextResponse("Sessão encerrada.", status_code=401)
                     )
-                elif path in self._page_paths or path == TENANT_PATH:
-                    if viewer.tenant_id is None and path != TENANT_PATH:
+                elif path in self._page_paths or path in PLAIN_PATHS:
+                    if viewer.tenant_id is None and path not in {TENANT_PATH, ACCOUNT_PATH}:
                         response = RedirectResponse(TENANT_PATH, status_code=303)
                     else:
                         await self.in_thread(self._sessions.touch, viewer.token_sha256)

@@ -10,17 +10,16 @@ import threading
 import tomllib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from html import escape
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
 
-import psycopg
 import streamlit
 import uvicorn
-from anyio import CapacityLimiter, to_thread
-from starlette.requests import ClientDisconnect, Request
+from anyio import to_thread
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
@@ -28,9 +27,11 @@ from streamlit import config
 from streamlit.starlette import App
 
 from dashboard import forms, frame, state
-from dashboard.auth import SESSION_LIFETIME, Sessions, Viewer, cookie_name, token_hash
-from dashboard.guard import IDENTITY_HEADER, LOG_IN_PATH, LOG_OUT_PATH, TENANT_PATH, Guard
+from dashboard.accounts import Accounts
+from dashboard.auth import IDLE_LIMIT, SESSION_LIFETIME, Sessions, Viewer
+from dashboard.guard import IDENTITY_HEADER, TENANT_PATH, Guard
 from dashboard.state import Dashboard
+from dashboard.web import guard_of, is_id, read_own_form, route
 from warehouse.db import open_pool
 from warehouse.errors import MiranteError, UsageError
 from warehouse.settings import PROJECT_ROOT
@@ -40,7 +41,6 @@ log = logging.getLogger(__name__)
 BRAND_NAME = "GeniAI Analytics"
 # Addresses of the pages in app.py; the overview is the first.
 PAGE_PATHS = ("/",)
-FORM_BYTES = 8192
 # One slow page must not hold a connection for ever, nor a log-in wait for one.
 READ_TIMEOUT_MS, POOL_TIMEOUT_SECONDS = 20_000, 3.0
 # What keeps clients apart and their data at home. Given as flags, which win over every config
@@ -60,11 +60,20 @@ FIXED_OPTIONS: dict[str, Any] = {
 
 
 def create_app(
-    app_dsn: str, *, brand_name: str = BRAND_NAME, cookie_secure: bool = False
+    app_dsn: str,
+    *,
+    brand_name: str = BRAND_NAME,
+    cookie_secure: bool = False,
+    idle_hours: float = IDLE_LIMIT / timedelta(hours=1),
+    session_days: float = SESSION_LIFETIME / timedelta(days=1),
+    hash_key: str | None = None,
+    public_url: str | None = None,
 ) -> ASGIApp:
     """The dashboard as one ASGI app, reading as the role of `app_dsn` (mirante_app).
 
     `cookie_secure`: it is served through TLS, so the cookie is Secure and origins are https.
+    `idle_hours`, `session_days`: when a session ends by itself. `hash_key`: of the hashes of
+    accounts and addresses (auth.Sessions). `public_url`: how people reach it.
     One app per process, because Streamlit's configuration and runtime are the process's.
     """
     configure_streamlit()
@@ -72,7 +81,13 @@ def create_app(
     read_pool = open_pool(app_dsn, max_size=8, options=f"-c statement_timeout={READ_TIMEOUT_MS}")
     for pool in (session_pool, read_pool):
         pool.timeout = POOL_TIMEOUT_SECONDS
-    dashboard = Dashboard(Sessions(session_pool), read_pool, brand_name, cookie_secure)
+    sessions = Sessions(
+        session_pool,
+        idle_limit=timedelta(hours=idle_hours),
+        lifetime=timedelta(days=session_days),
+        hash_key=hash_key.encode() if hash_key else None,
+    )
+    dashboard = Dashboard(sessions, read_pool, brand_name, cookie_secure, public_url)
     state.use(dashboard)
 
     @asynccontextmanager
@@ -153,66 +168,23 @@ def _page_shell(brand_name: str) -> tuple[str, list[str]]:
 
 
 def _routes(dashboard: Dashboard) -> list[Route]:
-    """Log-in, log-out, the agency's choice, and the probes; the guard has checked Origin."""
+    """People's routes, the agency's choice, and the probes; the guard has checked Origin."""
     sessions = dashboard.sessions
-    cookie = cookie_name(secure=dashboard.cookie_secure)
-    # A quarter of a second of CPU each: more at once would only slow all of them down.
-    log_ins = CapacityLimiter(2)
-
-    def set_cookie(response: Response, token: str, max_age: int) -> None:
-        response.set_cookie(
-            cookie, token, max_age=max_age, path="/", httponly=True, samesite="lax",
-            secure=dashboard.cookie_secure,
-        )  # fmt: skip
-
-    async def end_session(request: Request) -> None:
-        token_sha256 = token_hash(request.cookies.get(cookie))
-        if token_sha256:
-            guard = _guard(request)
-            await guard.in_thread(sessions.close, token_sha256)
-            guard.recheck(token_sha256)
-
-    async def show_log_in(request: Request) -> Response:
-        token = request.cookies.get(cookie)
-        token_sha256 = token_hash(token)
-        if token_sha256 and await _guard(request).find(token_sha256):
-            return RedirectResponse("/", status_code=303)
-        response = HTMLResponse(forms.log_in_page(dashboard.brand_name))
-        if token is not None:
-            set_cookie(response, "", 0)
-        return response
-
-    async def log_in(request: Request) -> Response:
-        form = await _form(request)
-        email, password = form.get("email", ""), form.get("password", "")
-        token = await to_thread.run_sync(sessions.log_in, email, password, limiter=log_ins)
-        if token is None:
-            problem = "E-mail ou senha não conferem."
-            page = forms.log_in_page(dashboard.brand_name, email=email, problem=problem)
-            return HTMLResponse(page, status_code=401)
-        await end_session(request)
-        response = RedirectResponse("/", status_code=303)
-        set_cookie(response, token, int(SESSION_LIFETIME.total_seconds()))
-        return response
-
-    async def log_out(request: Request) -> Response:
-        await end_session(request)
-        response = RedirectResponse(LOG_IN_PATH, status_code=303)
-        set_cookie(response, "", 0)
-        return response
 
     async def show_tenants(request: Request) -> Response:
         viewer: Viewer = request.scope["mirante.viewer"]
         if viewer.role != "super_admin":
             return RedirectResponse("/", status_code=303)
-        tenants = await _guard(request).in_thread(sessions.selectable_tenants, viewer.token_sha256)
+        tenants = await guard_of(request).in_thread(
+            sessions.selectable_tenants, viewer.token_sha256
+        )
         return HTMLResponse(forms.tenant_page(dashboard.brand_name, viewer, tenants))
 
     async def choose_tenant(request: Request) -> Response:
         viewer: Viewer = request.scope["mirante.viewer"]
-        wanted = (await _form(request)).get("tenant_id", "")
-        guard = _guard(request)
-        if not re.fullmatch(r"[1-9]\d{0,8}", wanted) or not await guard.in_thread(
+        wanted = (await read_own_form(request, viewer.token_sha256)).get("tenant_id", "")
+        guard = guard_of(request)
+        if not is_id(wanted) or not await guard.in_thread(
             sessions.view_tenant, viewer.token_sha256, int(wanted)
         ):
             text = "Este cliente não existe ou não está disponível para você."
@@ -226,73 +198,19 @@ def _routes(dashboard: Dashboard) -> list[Route]:
         return JSONResponse({"status": "ok"})
 
     async def readyz(request: Request) -> Response:
-        load_state = await _guard(request).in_thread(sessions.load_state)
+        load_state = await guard_of(request).in_thread(sessions.load_state)
         if load_state.last_built_at is None:
             reason = "no successful build yet: run `mirante run`"
             return JSONResponse({"status": "unavailable", "reason": reason}, status_code=503)
         return JSONResponse({"status": "ok"})
 
-    def route(path: str, endpoint: Any, method: str) -> Route:
-        async def answered(request: Request) -> Response:
-            try:
-                response: Response = await endpoint(request)
-            except _BadFormError:
-                page = forms.message_page(
-                    dashboard.brand_name, "Pedido inválido", "Volte e tente de novo."
-                )
-                response = HTMLResponse(page, status_code=400)
-            except psycopg.OperationalError as error:
-                log.warning("%s: database unavailable: %s", path, type(error).__name__)
-                if path == "/readyz":
-                    reason = {"status": "unavailable", "reason": "the database does not answer"}
-                    return JSONResponse(reason, status_code=503)
-                page = forms.message_page(
-                    dashboard.brand_name,
-                    "Sem acesso aos dados",
-                    "O banco de dados não responde agora. Tente de novo em instantes.",
-                )
-                response = HTMLResponse(page, status_code=503)
-            return response
-
-        return Route(path, answered, methods=[method])
-
     return [
-        route(LOG_IN_PATH, show_log_in, "GET"),
-        route(LOG_IN_PATH, log_in, "POST"),
-        route(LOG_OUT_PATH, log_out, "POST"),
-        route(TENANT_PATH, show_tenants, "GET"),
-        route(TENANT_PATH, choose_tenant, "POST"),
-        route("/healthz", healthz, "GET"),
-        route("/readyz", readyz, "GET"),
+        *Accounts(dashboard).routes(),
+        route(dashboard, TENANT_PATH, show_tenants, "GET"),
+        route(dashboard, TENANT_PATH, choose_tenant, "POST"),
+        route(dashboard, "/healthz", healthz, "GET"),
+        route(dashboard, "/readyz", readyz, "GET"),
     ]
-
-
-def _guard(request: Request) -> Guard:
-    guard: Guard = request.scope["mirante.guard"]
-    return guard
-
-
-class _BadFormError(Exception):
-    """A body that no form of ours sends."""
-
-
-async def _form(request: Request) -> dict[str, str]:
-    """The fields of a posted form, the first of each name."""
-    if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
-        raise _BadFormError
-    body = b""
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > FORM_BYTES:
-                raise _BadFormError
-    except ClientDisconnect:  # nobody is left to answer
-        raise _BadFormError from None
-    try:
-        fields = parse_qs(body.decode("ascii"), errors="strict", max_num_fields=10)
-    except ValueError:
-        raise _BadFormError from None
-    return {name: values[0] for name, values in fields.items()}
 
 
 def serve(
@@ -300,21 +218,26 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8501,
-    brand_name: str = BRAND_NAME,
-    cookie_secure: bool = False,
+    trusted_proxies: str = "",
     ready: Callable[[str], None] | None = None,
+    **options: Any,
 ) -> None:
     """Serve the dashboard until SIGINT or SIGTERM, then return; open pages are told to go.
 
+    `trusted_proxies`: addresses (comma-separated) whose X-Forwarded-For and -Proto are believed.
+    `options`: as of `create_app`.
     `ready` is called once with the address, when it answers (with port 0: the real port).
     Raises UsageError when the address cannot be had.
     """
     with _listen(host, port) as listener, _quiet_signals():
-        app = create_app(app_dsn, brand_name=brand_name, cookie_secure=cookie_secure)
+        app = create_app(app_dsn, **options)
         shown_host = f"[{host}]" if ":" in host else host
         address = f"http://{shown_host}:{listener.getsockname()[1]}"
-        options = uvicorn.Config(
+        server_options = uvicorn.Config(
             app,
+            # Believed of anybody, each request could claim an address of its own.
+            proxy_headers=bool(trusted_proxies),
+            forwarded_allow_ips=trusted_proxies or None,
             ws="websockets-sansio",
             ws_max_size=1 << 20,
             access_log=False,
@@ -323,7 +246,7 @@ def serve(
             server_header=False,
             timeout_graceful_shutdown=1,
         )
-        _Server(options, ready=lambda: ready(address) if ready else None).run([listener])
+        _Server(server_options, ready=lambda: ready(address) if ready else None).run([listener])
 
 
 class _Server(uvicorn.Server):

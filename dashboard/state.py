@@ -11,12 +11,16 @@ from dashboard.auth import Sessions
 
 @dataclass(frozen=True)
 class Dashboard:
-    """One running dashboard. `reads` is a pool of the app role, for the pages' questions."""
+    """One running dashboard. `reads` is a pool of the app role, for the pages' questions.
+
+    `public_url`: how people reach it, for the links it shows; None: as the request was made.
+    """
 
     sessions: Sessions
     reads: ConnectionPool[Connection[Any]] = field(repr=False)
     brand_name: str
     cookie_secure: bool
+    public_url: str | None = None
 
 
 _dashboard: Dashboard | None = None

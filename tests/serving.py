@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,8 +14,10 @@ from dataclasses import dataclass
 
 import httpx
 import psycopg
+import pyotp
 import pytest
 
+from dashboard.auth import COOKIE_NAME, csrf_token, token_hash
 from warehouse import tenants, users
 from warehouse.db import Warehouse
 from warehouse.migrate import migrate
@@ -45,13 +48,22 @@ class Served:
         return httpx.Client(base_url=self.address, timeout=30, **options)  # type: ignore[arg-type]
 
     def post(self, client: httpx.Client, path: str, **fields: str) -> httpx.Response:
-        """A form of ours, sent as a browser does."""
-        return client.post(path, data=fields, headers={"Origin": self.address})
+        """A form of ours, sent as a browser does: with the hidden field of its session."""
+        token_sha256 = token_hash(client.cookies.get(COOKIE_NAME))
+        hidden = {"csrf": csrf_token(token_sha256)} if token_sha256 else {}
+        return client.post(path, data={**hidden, **fields}, headers={"Origin": self.address})
 
     def log_in(self, email: str, password: str) -> httpx.Client:
         client = self.client()
         answer = self.post(client, "/entrar", email=email, password=password)
         assert answer.status_code == 303, answer.text
+        if answer.headers["location"] == "/entrar/ativar":  # a super_admin's first time
+            page = client.get("/entrar/ativar").text
+            secret = re.search(r'class="secret">([A-Z2-7 ]+)<', page)
+            assert secret
+            code = pyotp.TOTP(secret[1].replace(" ", "")).now()
+            answer = self.post(client, "/entrar/ativar", code=code)
+            assert answer.status_code == 200, answer.text
         return client
 
     def stop(self, number: int = signal.SIGTERM) -> float:

@@ -3,11 +3,12 @@
 import io
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
+import pyotp
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -26,6 +27,7 @@ from tests.serving import (
 )
 from warehouse.audit import SYSTEM
 from warehouse.branding import clean_logo, set_branding
+from warehouse import demo, users
 from warehouse.db import Warehouse
 
 pytestmark = pytest.mark.browser
@@ -255,8 +257,14 @@ def test_agency_sees_whose_data_it_looks_at(
     browser: Browser, served: Served, pipeline: Pipeline
 ) -> None:
     names = dict(pipeline.query("select name, id from app.tenants order by slug"))
+    _, codes = demo.add_agency_second_factor(pipeline.settings, pipeline.warehouse)
     with visitor(browser, served) as someone:
         someone.log_in(*pipeline.super_admin)
+        expect(someone.page).to_have_url(f"{served.address}/entrar/codigo")
+        someone.open("/cliente")  # nothing else is reached before
+        expect(someone.page).to_have_url(f"{served.address}/entrar/codigo")
+        someone.page.get_by_label("Código").fill(codes[0].upper())
+        someone.page.get_by_role("button", name="Continuar").click()
         expect(someone.page.get_by_role("heading", name="Escolher cliente")).to_be_visible()
         for name in list(names)[:2]:
             someone.page.get_by_role("button", name=name).click()
@@ -282,6 +290,14 @@ def test_hostile_name_and_first_load(browser: Browser, bare: Bare) -> None:
             assert page.title() == '<b>Marca</b> & "Cia"'
         with visitor(browser, served) as someone:
             someone.log_in(bare.agency, PASSWORD)
+            page = someone.page
+            expect(page.get_by_role("heading", name="Ative a verificação")).to_be_visible()
+            expect(page.locator(".qr svg")).to_be_visible()
+            key = page.locator(".secret").inner_text().replace(" ", "")
+            page.get_by_label("Código").fill(pyotp.TOTP(key).now())
+            page.get_by_role("button", name="Ativar").click()
+            expect(page.locator(".codes li")).to_have_count(10)
+            page.get_by_role("link", name="Já guardei").click()
             expect(someone.page.locator(".choices .name").filter(has_text="onerror")).to_have_text(
                 HOSTILE_NAME
             )
@@ -327,3 +343,92 @@ def test_wrong_password_says_so(browser: Browser, bare: Bare) -> None:
         someone.page.get_by_label("Senha").fill(PASSWORD)
         someone.page.get_by_label("Senha").press("Enter")
         expect(someone.page.locator(".m-title h1")).to_have_text("Academia Um", timeout=30_000)
+
+
+def test_eight_browsers_of_four_tenants(
+    browser: Browser, served: Served, pipeline: Pipeline
+) -> None:
+    """Two sessions a tenant, all loading at once: cold, warm, and with the cache thrown away while
+    they load. Every page shows its own tenant's name and numbers, and no other's."""
+    slugs = list(pipeline.users)[:4]
+    names = dict(pipeline.query("select slug, name from app.tenants"))
+    totals = {
+        slug: formats.number(pipeline.query(TRUTH, pipeline.tenants[slug], START, END)[0][0])
+        for slug in slugs
+    }
+    assert len(set(totals.values())) == 4
+    checked = 0
+    with ExitStack() as stack:
+        visitors = [
+            (slug, stack.enter_context(visitor(browser, served))) for slug in slugs for _ in "12"
+        ]
+        for slug, someone in visitors:
+            someone.log_in(*pipeline.users[slug])
+        for is_cold in (True, False, True, False):
+            if is_cold:  # another version is another key
+                pipeline.query("select nextval('app.data_version')")
+            for _, someone in visitors:  # none is waited for before all are on their way
+                someone.page.goto(served.address + PERIOD, wait_until="commit", timeout=60_000)
+            if is_cold:
+                pipeline.query("select nextval('app.data_version')")
+            for slug, someone in visitors:
+                chart(someone.page)
+                expect(someone.page.locator(".m-title h1")).to_have_text(names[slug])
+                shown = card(someone.page, "kpi-conversations").splitlines()
+                assert totals[slug] in shown
+                assert not {totals[other] for other in slugs if other != slug} & set(shown)
+                checked += 1
+        for slug, someone in visitors:
+            heard = "".join(someone.received)
+            assert names[slug] in heard
+            assert not [other for other in slugs if other != slug and names[other] in heard]
+    assert checked == 32
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_pages_of_people(
+    browser: Browser, bare: Bare, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    """An admin invites; the invited sets a password, a second factor, and logs in with both."""
+    owner, admin, guest = bare.warehouse.dsn("owner"), "chefe@bare.example", "nova@bare.example"
+    bare.execute("delete from app.users where email = any (%s)", [admin, guest])
+    users.add_user(owner, email=admin, password=PASSWORD, role="admin", tenant_slug="um")
+    with serving(bare.dsn()) as served:
+        with visitor(browser, served, size) as someone:
+            page = someone.page
+            someone.log_in(admin, PASSWORD)
+            page.get_by_role("link", name="Usuários").click(timeout=30_000)
+            page.get_by_label("E-mail").fill(guest)
+            page.get_by_label("Acesso").select_option(label="Leitura")
+            page.get_by_role("button", name="Criar convite").click()
+            link = page.get_by_label("Link de acesso").input_value()
+            page.screenshot(path=tmp_path / "users.png", full_page=True)
+            assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+        with visitor(browser, served, size) as someone:
+            page = someone.page
+            page.goto(link)
+            page.screenshot(path=tmp_path / "link.png", full_page=True)
+            page.get_by_label("Senha nova").fill(PASSWORD)
+            page.get_by_label("A mesma senha outra vez").fill(PASSWORD)
+            page.get_by_role("button", name="Salvar senha").click()
+            expect(page.get_by_role("heading", name="Senha criada")).to_be_visible()
+            someone.log_in(guest, PASSWORD)
+            expect(page.locator(".m-title h1")).to_have_text("Academia Um", timeout=30_000)
+            expect(page.get_by_role("link", name="Usuários")).to_have_count(0)
+            page.get_by_role("link", name="Minha conta").click()
+            page.get_by_role("button", name="Ativar").click()
+            key = page.locator(".secret").inner_text().replace(" ", "")
+            page.screenshot(path=tmp_path / "account.png", full_page=True)
+            page.get_by_label("Código", exact=True).fill(pyotp.TOTP(key).now())
+            page.get_by_role("button", name="Ativar").click()
+            code = page.locator(".codes li").first.inner_text()
+            page.screenshot(path=tmp_path / "codes.png", full_page=True)
+            page.get_by_role("link", name="Já guardei").click()
+            page.get_by_role("button", name="Sair").click(timeout=30_000)
+            someone.log_in(guest, PASSWORD)
+            page.screenshot(path=tmp_path / "code.png", full_page=True)
+            page.get_by_label("Código").fill(code)
+            page.get_by_role("button", name="Continuar").click()
+            expect(page.locator(".m-title h1")).to_have_text("Academia Um", timeout=30_000)
+            assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    print(tmp_path)

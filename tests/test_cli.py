@@ -19,10 +19,11 @@ from rich.console import Console
 
 from extract.pipeline import LOCK_KEY
 from tests.conftest import Pipeline
-from warehouse.db import Warehouse
+from warehouse.db import Warehouse, fetch_all
 from warehouse.progress import ProgressDisplay
 from warehouse.sample import SAMPLE_TENANTS
 from warehouse.settings import PROJECT_ROOT, Settings
+from warehouse.users import token_digest
 
 MIRANTE = Path(sys.executable).parent / "mirante"
 COMMANDS = (
@@ -226,12 +227,54 @@ class TestOnAWarehouse:
             assert "senha" not in done.stdout + done.stderr
             again = mirante(settings.home, *add, MIRANTE_PASSWORD="senha bem comprida")
             assert_one_line(again, 1, "chefe@cli.example exists")
+            leaked = mirante(settings.home, *add, MIRANTE_PASSWORD="flamengo123")
+            assert_one_line(leaked, 2, "commonly leaked")
+            assert "flamengo" not in leaked.stdout + leaked.stderr
             short = mirante(settings.home, "user", "reset", "--email", "chefe@cli.example",
                             MIRANTE_PASSWORD="curta")  # fmt: skip
             assert_one_line(short, 2, "at least 10")
         finally:
             with psycopg.connect(warehouse.dsn("owner")) as connection:
                 connection.execute("delete from app.users where email = 'chefe@cli.example'")
+
+    def test_invite_reset_and_second_factor_of_a_user(
+        self, settings: Settings, warehouse: Warehouse
+    ) -> None:
+        """The link is the one line of stdout; the address is the setting's; nothing asks."""
+        home, email = settings.home, "socia@cli.example"
+        invite = ["user", "invite", "--email", email, "--role", "super_admin"]
+        account = ["--email", email]
+        sha = "select token_sha256 from app.user_links"
+        try:
+            printed = []
+            for command in (invite, ["user", "reset", *account], ["user", "reset", *account]):
+                done = mirante(home, *command, MIRANTE_PUBLIC_URL="https://painel.example/")
+                assert done.returncode == 0, done.stderr
+                (link,) = done.stdout.splitlines()
+                token = link.removeprefix("https://painel.example/acesso/")
+                assert fetch_all(warehouse.dsn("owner"), sha) == [(token_digest(token),)]
+                printed.append(token)
+            assert len(set(printed)) == 3
+            assert re.search(rf"{email} +super_admin +\(all\) +invited",
+                             mirante(home, "user", "list").stdout)  # fmt: skip
+            assert_one_line(mirante(home, *invite), 1, f"{email} exists")
+            assert mirante(home, "user", "reset-totp", *account).returncode == 0
+            assert mirante(home, "user", "disable", *account).returncode == 0
+            assert fetch_all(warehouse.dsn("owner"), sha) == []
+            assert_one_line(mirante(home, "user", "reset", *account), 2, "user enable")
+            assert mirante(home, "user", "enable", *account).returncode == 0
+            for command in ("reset", "reset-totp", "disable", "enable"):
+                done = mirante(home, "user", command, "--email", "ninguem@cli.example")
+                assert_one_line(done, 2, "'ninguem@cli.example' does not exist")
+            for name, value in (
+                ("MIRANTE_PUBLIC_URL", "https://painel.example/x"),
+                ("MIRANTE_TRUSTED_PROXIES", "proxy"),
+                ("MIRANTE_SESSION_DAYS", "400"),
+            ):
+                assert_one_line(mirante(home, "user", "list", **{name: value}), 2, name)
+        finally:
+            with psycopg.connect(warehouse.dsn("owner")) as connection:
+                connection.execute("delete from app.users where email = %s", [email])
 
     @pytest.mark.parametrize(
         ("damage", "status", "part"),
@@ -394,11 +437,18 @@ def test_demo_twice_with_its_port_taken() -> None:
             address = re.findall(r"http://[\w.:]+", "".join(lines))[-1]
             assert address != f"http://127.0.0.1:{taken}"
             login = re.search(r"(agencia@\S+) +(\S+)", "".join(lines))
+            code = re.search(r"^  ((?:[a-z2-7]{4}-){3}[a-z2-7]{4})  ", "".join(lines), re.M)
             assert login
+            assert code
             with httpx.Client(base_url=address, headers={"Origin": address}) as client:
                 assert client.get("/healthz").json() == {"status": "ok"}
                 form = {"email": login[1], "password": login[2]}
-                assert client.post("/entrar", data=form).status_code == 303
+                assert client.post("/entrar", data=form).headers["location"] == "/entrar/codigo"
+                assert client.get("/cliente").headers["location"] == "/entrar"
+                page = client.get("/entrar/codigo").text
+                csrf = re.findall(r'name="csrf" value="(\w+)"', page)[0]
+                form = {"csrf": csrf, "code": code[1]}
+                assert client.post("/entrar/codigo", data=form).headers["location"] == "/"
                 assert SAMPLE_TENANTS[0].name in client.get("/cliente").text
             process.send_signal(signal.SIGINT)
             assert process.wait(30) == 0

@@ -30,10 +30,12 @@ LISTED = {
         "audit_log",
         "builds",
         "crm_rows",
+        "devices",
         "erased_rows",
         "funnel_rules",
         "opt_outs",
         "plans",
+        "recovery_codes",
         "sessions",
         "sync_runs",
         "sync_tables",
@@ -42,6 +44,8 @@ LISTED = {
         "tenant_inboxes",
         "tenant_limits",
         "tenants",
+        "throttles",
+        "user_links",
         "users",
         # sequences
         "audit_log_id_seq",
@@ -49,6 +53,7 @@ LISTED = {
         "crm_rows_id_seq",
         "data_version",
         "funnel_rules_id_seq",
+        "sessions_id_seq",
         "sync_runs_id_seq",
         "tenants_id_seq",
         "users_id_seq",
@@ -70,9 +75,13 @@ ALLOWED: dict[tuple[str, str], tuple[frozenset[str], str]] = {
     ("mirante_app", "app.tenant_branding"): (READ, BY_SETTING),
     **{
         ("mirante_auth", f"app.{name}"): (READ, WHOLE)
-        for name in ("users", "tenants", "analyst_logins", "builds", "sync_runs", "data_version")
+        for name in ("tenants", "analyst_logins", "builds", "sync_runs", "data_version")
     },
-    ("mirante_auth", "app.sessions"): (ALL - {"truncate"}, WHOLE),
+    **{
+        ("mirante_auth", f"app.{name}"): (ALL - {"truncate"}, WHOLE)
+        for name in ("sessions", "devices", "recovery_codes", "user_links", "throttles")
+    },
+    ("mirante_auth", "app.users"): (ALL - {"truncate", "delete"}, WHOLE),
     ("mirante_audit", "app.audit_log"): (ALL, WHOLE),
     ("mirante_audit", "app.audit_log_id_seq"): (ALL, WHOLE),
     ("mirante_owner", "app.audit_log"): (READ, WHOLE),

@@ -167,7 +167,11 @@ def test_session_functions_give_one_row_and_die_with_user_and_tenant(
         (user_id,)
     ]
     assert fetch_all(app, "select * from app.login_candidate('%')") == []
-    fetch_all(app, "select app.open_session(%s, %s, interval '1 day')", [user_id, token])
+    opening = (
+        "select app.open_session(user_id, password_hash, %s, interval '1 day', '', null)"
+        " from app.login_candidate('ana@teste.example')"
+    )
+    assert fetch_all(app, opening, [token]) == [("full",)]
     assert fetch_all(app, current, [token]) == [("client", tenant_id)]
     assert fetch_all(app, current, [b"\2" * 32]) == []
     # A client picks no other tenant.
@@ -193,10 +197,12 @@ def test_session_functions_give_one_row_and_die_with_user_and_tenant(
     assert fetch_all(app, "select * from app.login_candidate('ana@teste.example')") == []
     with psycopg.connect(owner) as connection:
         connection.execute("update app.tenants set status = 'active' where id = %s", [tenant_id])
+    assert fetch_all(app, current, [token]) == []  # ended for good, not put to sleep
+    assert fetch_all(app, opening, [token]) == [("full",)]
     # A reset ends the session, a disabled user gets no new one.
     users.set_password(owner, "ana@teste.example", "nova senha longa")
     assert fetch_all(app, current, [token]) == []
-    fetch_all(app, "select app.open_session(%s, %s, interval '1 day')", [user_id, token])
+    assert fetch_all(app, opening, [token]) == [("full",)]
     users.disable_user(owner, "ana@teste.example")
     assert fetch_all(app, current, [token]) == []
 

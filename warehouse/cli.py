@@ -744,16 +744,46 @@ def user_add(
 ) -> None:
     """Add a person; the password comes from a prompt or MIRANTE_PASSWORD.
 
+    At the prompt, no password prints a one-time link instead, as `user invite` does.
+
     Example: mirante user add --email ana@corpo.com.br --role client --tenant corpo
     """
     password = _ask_password()
+    if not password and "MIRANTE_PASSWORD" not in os.environ:
+        user_invite(email, role, tenant)
+        return
     with _migrated() as (_, warehouse):
         people.add_user(
-            warehouse.dsn("owner"), email=email, password=password, role=role, tenant_slug=tenant
-        )
+            warehouse.dsn("owner"), email=email, password=password, role=role,
+            tenant_slug=tenant, actor=audit.operator(warehouse.audit_key),
+        )  # fmt: skip
         if tenant is not None:
             _print_limits(limits.warnings(warehouse.dsn("owner"), tenant))
-    out.print(f"user {email} added")
+    out.print(f"user {email} added", markup=False)
+
+
+@user_app.command("invite")
+def user_invite(
+    email: Annotated[str, typer.Option(help="Log-in name.")],
+    role: Annotated[str, typer.Option(help="|".join(people.ROLES))],
+    tenant: TenantOption = None,
+) -> None:
+    """Add a person who sets its password through a one-time link, printed once.
+
+    Example: mirante user invite --email ana@corpo.com.br --role admin --tenant corpo
+    """
+    with _migrated() as (settings, warehouse):
+        token = people.invite_user(
+            warehouse.dsn("owner"), email=email, role=role, tenant_slug=tenant,
+            actor=audit.operator(warehouse.audit_key),
+        )  # fmt: skip
+    _print_link(settings, email, token, people.INVITE_LIFETIME)
+
+
+def _print_link(settings: Settings, email: str, token: str, lifetime: timedelta) -> None:
+    err.print(f"send this to {email}; it works once, within {lifetime.days} days, and is not"
+              " shown again:", markup=False)  # fmt: skip
+    out.print(f"{settings.dashboard_url}/acesso/{token}", markup=False, soft_wrap=True)
 
 
 @user_app.command("list")
@@ -763,11 +793,14 @@ def user_list() -> None:
         rows = fetch_all(
             warehouse.dsn("owner"),
             "select users.email, users.role, coalesce(tenants.slug, '(all)'),"
-            " case when users.is_active then 'active' else 'disabled' end"
+            " case when not users.is_active then 'disabled'"
+            " when users.password_hash is null then 'invited' else 'active' end,"
+            " case when users.totp_secret is null then '' else 'totp' end,"
+            " coalesce(to_char(users.last_log_in_at at time zone 'utc', 'YYYY-MM-DD HH24:MI'), '')"
             " from app.users as users left join app.tenants as tenants"
             " on users.tenant_id = tenants.id order by 3, 1",
         )
-    table = Table("e-mail", "role", "tenant", "status", box=None)
+    table = Table("e-mail", "role", "tenant", "status", "2nd factor", "last log-in (UTC)", box=None)
     for row in rows:
         table.add_row(*row)
     out.print(table if rows else "no users yet: `mirante user add --help`")
@@ -777,17 +810,50 @@ def user_list() -> None:
 def user_disable(email: Annotated[str, typer.Option()]) -> None:
     """Refuse a person from now on and end all its sessions."""
     with _migrated() as (_, warehouse):
-        people.disable_user(warehouse.dsn("owner"), email)
-    out.print(f"user {email} disabled, its sessions ended")
+        people.disable_user(warehouse.dsn("owner"), email, audit.operator(warehouse.audit_key))
+    out.print(f"user {email} disabled, its sessions ended", markup=False)
+
+
+@user_app.command("enable")
+def user_enable(email: Annotated[str, typer.Option()]) -> None:
+    """Let a disabled person log in again."""
+    with _migrated() as (_, warehouse):
+        people.enable_user(warehouse.dsn("owner"), email, audit.operator(warehouse.audit_key))
+    out.print(f"user {email} enabled", markup=False)
 
 
 @user_app.command("reset")
 def user_reset(email: Annotated[str, typer.Option()]) -> None:
-    """Set a new password (a prompt or MIRANTE_PASSWORD) and end all sessions."""
-    password = _ask_password()
+    """End all sessions and the password, and print a one-time link to set a new one.
+
+    With MIRANTE_PASSWORD set, that is the new password and there is no link.
+
+    Example: mirante user reset --email ana@corpo.com.br
+    """
+    password = os.environ.get("MIRANTE_PASSWORD")
+    with _migrated() as (settings, warehouse):
+        owner, actor = warehouse.dsn("owner"), audit.operator(warehouse.audit_key)
+        if password is not None:
+            people.set_password(owner, email, password, actor)
+            out.print(f"user {email} has a new password, its sessions ended", markup=False)
+            return
+        token = people.reset_password(owner, email, actor)
+    _print_link(settings, email, token, people.RESET_LIFETIME)
+
+
+@user_app.command("reset-totp")
+def user_reset_totp(email: Annotated[str, typer.Option()]) -> None:
+    """Take a person's second factor off and end all its sessions.
+
+    For a lost phone. A super_admin sets up a new one at the next log-in.
+
+    Example: mirante user reset-totp --email chefe@agencia.com.br
+    """
     with _migrated() as (_, warehouse):
-        people.set_password(warehouse.dsn("owner"), email, password)
-    out.print(f"user {email} has a new password, its sessions ended")
+        people.reset_second_factor(
+            warehouse.dsn("owner"), email, audit.operator(warehouse.audit_key)
+        )
+    out.print(f"user {email} has no second factor any more, its sessions ended", markup=False)
 
 
 @crm_app.command("import")
@@ -859,8 +925,16 @@ def _ask_password() -> str:
     password = os.environ.get("MIRANTE_PASSWORD")
     if password is None:
         if not is_interactive():
-            raise UsageError("there is no terminal to ask for the password: set MIRANTE_PASSWORD")
-        password = str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
+            raise UsageError(
+                "there is no terminal to ask for the password: set MIRANTE_PASSWORD, or send a"
+                " link with `mirante user invite`"
+            )
+        password = str(
+            typer.prompt(
+                "Password (none: a one-time link)", default="", show_default=False,
+                hide_input=True, confirmation_prompt=True,
+            )
+        )  # fmt: skip
     return password
 
 

@@ -27,6 +27,7 @@ from warehouse.tenants import add_tenant, list_tenants
 log = logging.getLogger(__name__)
 
 DEFAULT_CONVERSATIONS = 4000
+AGENCY_EMAIL = "agencia@mirante.example"
 
 # One row a tenant; the formulas are those of the KPI dictionary, read from the marts.
 KPIS = """
@@ -229,7 +230,7 @@ def add_sample_users(settings: Settings, warehouse: Warehouse) -> dict[str, tupl
         }
     known = {row[0] for row in fetch_all(owner, "select email from app.users")}
     for slug in [tenant.slug for tenant in SAMPLE_TENANTS] + [""]:
-        email = f"cliente@{slug}.example" if slug else "agencia@mirante.example"
+        email = f"cliente@{slug}.example" if slug else AGENCY_EMAIL
         if email in known and slug in logins:
             continue
         password = users.generate_password()
@@ -243,6 +244,34 @@ def add_sample_users(settings: Settings, warehouse: Warehouse) -> dict[str, tupl
         logins[slug] = (email, password)
         write_private(path, json.dumps(logins, indent=2))
     return logins
+
+
+def add_agency_second_factor(settings: Settings, warehouse: Warehouse) -> tuple[str, list[str]]:
+    """The demo agency's key and the recovery codes that are left, so that it needs no phone.
+
+    `demo-second-factor.json` (0600) remembers them. Made anew when another was set up, when it was
+    taken off, or when no code is left.
+    """
+    owner, email = warehouse.dsn("owner"), AGENCY_EMAIL
+    path = settings.home / "demo-second-factor.json"
+    if path.exists():
+        stored = json.loads(path.read_text())
+        left = {
+            bytes(row[0])
+            for row in fetch_all(
+                owner,
+                "select codes.code_sha256 from app.recovery_codes as codes"
+                " inner join app.users as users on codes.user_id = users.id"
+                " where users.email = %s and users.totp_secret = %s",
+                [email, stored["key"]],
+            )
+        }
+        codes = [code for code in stored["codes"] if users.recovery_code_hash(code) in left]
+        if codes:
+            return stored["key"], codes
+    key, codes = users.set_second_factor(owner, email)
+    write_private(path, json.dumps({"key": key, "codes": codes}, indent=2))
+    return key, codes
 
 
 def _print_kpis(warehouse: Warehouse, console: Console) -> None:
@@ -285,6 +314,12 @@ def _print_logins(settings: Settings, warehouse: Warehouse, console: Console) ->
     for slug, (email, password) in add_sample_users(settings, warehouse).items():
         table.add_row(names.get(slug, "every client (agency)"), email, password)
     console.print(table)
+    key, codes = add_agency_second_factor(settings, warehouse)
+    console.print(
+        "The agency's log-in asks for a second step. Type one of these codes (each works once):\n"
+        f"  {'  '.join(codes[:3])}\n"
+        f"or add this key to an authenticator app: {key}"
+    )
 
 
 def serve_dashboard(settings: Settings, warehouse: Warehouse, console: Console) -> None:
@@ -297,7 +332,9 @@ def serve_dashboard(settings: Settings, warehouse: Warehouse, console: Console) 
     port = free_port(settings.host, settings.port)
     serve(
         warehouse.dsn("app"), host=settings.host, port=port, brand_name=settings.brand_name,
-        cookie_secure=settings.cookie_secure,
+        cookie_secure=settings.cookie_secure, idle_hours=settings.session_idle_hours,
+        session_days=settings.session_days, hash_key=warehouse.audit_key.decode(),
+        public_url=settings.public_url, trusted_proxies=settings.trusted_proxies,
         ready=lambda address: console.print(
             f"\nDashboard (Ctrl-C stops everything): [bold]{address}[/bold]"
         ),

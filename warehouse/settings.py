@@ -1,6 +1,8 @@
 """Everything read from the environment, once, at the edge."""
 
+import ipaddress
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -61,6 +63,20 @@ class Settings(BaseSettings):
     cookie_secure: bool = Field(
         False, description="Behind TLS: the session cookie travels over https only."
     )
+    session_idle_hours: float = Field(
+        24, ge=0.25, le=720, description="A session nobody uses for so long ends."
+    )
+    session_days: float = Field(
+        7, ge=0.04, le=30, description="And so does one this old, however it is used."
+    )
+    public_url: str | None = Field(
+        None, description="How people reach the dashboard, for the links it and the CLI show."
+    )
+    trusted_proxies: str = Field(
+        "",
+        description="Addresses of the TLS proxy, comma-separated: X-Forwarded-For is believed of "
+        "them alone. Without it all visitors behind a proxy count as one address.",
+    )
     brand_name: str = Field("GeniAI Analytics", min_length=1, description="Name in the pages.")
     dbt_threads: int = Field(2, ge=1, le=16, description="Models built at once.")
 
@@ -70,6 +86,29 @@ class Settings(BaseSettings):
         if dsn and not dsn.get_secret_value().startswith(("postgresql://", "postgres://")):
             raise ValueError("must be a URI: postgresql://user:password@host:5432/database")
         return dsn
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_web_address(cls, url: str | None) -> str | None:
+        if url and not re.fullmatch(r"https?://[^/\s?#@]+/?", url):
+            raise ValueError("must be an address without a path: https://painel.example")
+        return url.rstrip("/") if url else None
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_addresses(cls, addresses: str) -> str:
+        for address in filter(None, map(str.strip, addresses.split(","))):
+            try:
+                ipaddress.ip_network(address, strict=False)
+            except ValueError:
+                raise ValueError(f"{address!r} is no IP address or network") from None
+        return addresses
+
+    @property
+    def dashboard_url(self) -> str:
+        """Where links lead: the public address, else the one the dashboard listens on."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.public_url or f"http://{host}:{self.port}"
 
     @field_validator("home")
     @classmethod
