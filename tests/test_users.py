@@ -1,6 +1,7 @@
 """Who gets in: links, second factor, throttles, one's sessions, an admin's users; as attacker."""
 
 import hashlib
+import random
 import re
 import secrets
 import socket
@@ -411,11 +412,58 @@ def test_failures_slow_their_own_address_and_nobody_elses(served: Served, bare: 
         assert served.post(at_the_office, "/entrar", email=email, password=PASSWORD).is_redirect
 
 
-def test_spraying_one_password_over_accounts_is_slowed(served: Served, bare: Bare) -> None:
-    with from_address(served, "127.0.0.9") as attacker:
-        statuses = [wrong(served, attacker, f"u{n}@x.example").status_code for n in range(24)]
-    assert statuses[:20] == [401] * 20
-    assert 429 in statuses[20:]
+def test_tries_at_the_same_moment_are_counted_one_by_one(bare: Bare) -> None:
+    """And rights and wrongs crossing each other lock nothing up."""
+    email, seed = bare.email("um"), random.randrange(2**32)
+    print(f"seed {seed}")
+    with open_pool(bare.dsn(), min_size=12, max_size=12) as pool, ThreadPoolExecutor(12) as threads:
+        sessions, barrier = Sessions(pool), threading.Barrier(12)
+        pool.wait()
+
+        def admit(_: int) -> int:
+            barrier.wait()
+            return sessions.admit_log_in(email, Origin(address="198.51.100.1")).wait_seconds
+
+        assert sorted(threads.map(admit, range(12)))[:6].count(0) == 5
+        choices = random.Random(seed).choices(range(8), k=400)
+
+        def mix(number: int) -> None:
+            origin = Origin(address=f"198.51.100.{number % 2}")
+            account = (email, bare.email("dois"))[number // 2 % 2]
+            sessions.admit_log_in(account, origin)
+            if number > 3:
+                sessions.forgive_log_in(account, origin)
+
+        list(threads.map(mix, choices))
+
+
+def test_two_clicks_on_one_code(bare: Bare, sessions: Sessions) -> None:
+    secret, _ = users.set_second_factor(bare.warehouse.dsn("owner"), bare.agency)
+    opened = 0
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(5):
+            bare.execute("update app.users set totp_last_step = null")
+            digest = token_hash(sessions.log_in(bare.agency, PASSWORD))
+            assert digest
+            barrier = threading.Barrier(3)
+
+            def click(
+                _: int, digest: bytes = digest, barrier: threading.Barrier = barrier
+            ) -> str | None:
+                barrier.wait()
+                sessions.admit_code(digest, Origin())
+                code = pyotp.TOTP(secret).now()
+                return sessions.pass_second_factor(digest, code, Origin())
+
+            opened += len([token for token in threads.map(click, range(3)) if token])
+    assert opened == 5
+
+
+def test_spraying_one_password_over_accounts_is_slowed(sessions: Sessions) -> None:
+    attacker = Origin(address="198.51.100.1")
+    waits = [sessions.admit_log_in(f"u{n}@x.example", attacker).wait_seconds for n in range(24)]
+    assert waits[:20] == [0] * 20
+    assert all(0 < wait <= 6 for wait in waits[21:])
 
 
 def test_attack_from_many_addresses_leaves_the_owner_one_try_at_once(
