@@ -171,12 +171,6 @@ declare
     moment timestamptz;
     wait double precision;
 begin
-    delete from app.throttles as throttles
-    where throttles.key in (
-        select stale.key from app.throttles as stale
-        where stale.free_at < clock_timestamp() - interval '1 minute'
-        limit 100 for update skip locked
-    );
     -- Locks every row, always in one order.
     insert into app.throttles as throttles (key, free_at)
     select wanted.key, clock_timestamp() from unnest(keys) as wanted (key) order by wanted.key
@@ -243,6 +237,13 @@ begin
             clock_timestamp() + interval '15 minutes'
         );
     end if;
+    -- Last, so that nothing else is waited for with these rows in hand.
+    delete from app.throttles as throttles
+    where throttles.key in (
+        select stale.key from app.throttles as stale
+        where stale.free_at < clock_timestamp() - interval '1 minute'
+        limit 100 for update skip locked
+    );
     return next;
 end
 $$;
@@ -254,10 +255,17 @@ returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-    delete from app.throttles as throttles
-    where throttles.key in (pair_key, sha256(device_token_sha256));
+    -- Locked in the order of admit_log_in(), rows that are not there yet too; the account last.
+    delete from app.throttles as throttles where throttles.key = sha256(device_token_sha256);
+    insert into app.throttles as throttles (key, free_at)
+    select wanted.key, clock_timestamp()
+    from unnest(array[address_key, pair_key]) as wanted (key) order by wanted.key
+    on conflict (key) do update set free_at = throttles.free_at;
+    delete from app.throttles as throttles where throttles.key = pair_key;
     update app.throttles as throttles set free_at = throttles.free_at - interval '6 seconds'
-    where throttles.key in (account_key, address_key);
+    where throttles.key = address_key;
+    update app.throttles as throttles set free_at = throttles.free_at - interval '6 seconds'
+    where throttles.key = account_key;
 end
 $$;
 
@@ -404,12 +412,7 @@ begin
         delete from app.recovery_codes as codes
         where codes.user_id = for_user_id and codes.code_sha256 = recovery_code_sha256;
     end if;
-    if not found then
-        return false;
-    end if;
-    delete from app.throttles as throttles
-    where throttles.key = sha256(convert_to('code:' || for_user_id, 'utf8'));
-    return true;
+    return found;
 end
 $$;
 
@@ -441,6 +444,9 @@ begin
     insert into app.sessions (token_sha256, user_id, expires_at, device)
     values (new_token_sha256, person.id, now() + least(lifetime, interval '30 days'), old_device);
     update app.users as users set last_log_in_at = now() where users.id = person.id;
+    -- After the session, as in admit_code().
+    delete from app.throttles as throttles
+    where throttles.key = sha256(convert_to('code:' || person.id, 'utf8'));
     perform app.record_audit(
         'session.open', 'user', person.id::text, person.tenant_id, 'user:' || person.id, null,
         jsonb_build_object(
