@@ -97,12 +97,13 @@ class _BatchRun:
                 tenant_id = part[0].tenant_id
                 if open_batch is None or open_batch[0] != tenant_id or size >= BATCH_CONVERSATIONS:
                     open_batch, size = (tenant_id, await self._begin(tenant_id)), 0
-                claimed = len(await self.store.reserve(part, batch=open_batch))
-                size += claimed
+                granted, refused = await self.store.reserve(part, batch=open_batch)
+                await self.store.skip(refused)
+                size += len(granted)
                 await self.states.execute(
                     "update ai.batches set conversations = conversations + %s"
                     " where (tenant_id, id) = (%s, %s)",
-                    [claimed, *open_batch],
+                    [len(granted), *open_batch],
                 )
 
     async def _begin(self, tenant_id: int) -> int:

@@ -301,6 +301,8 @@ class _OutsideRun:
         self._progress = progress
         self._queue: asyncio.Queue[Due | None] = asyncio.Queue(maxsize=provider.concurrency)
         self._in_flight: set[tuple[int, int, str]] = set()
+        self._open: set[tuple[int, int, str]] = set()
+        self._settled = asyncio.Event()
         self._unsettled: list[Answered] = []
         self._came = asyncio.Event()
         self._is_over = False
@@ -335,10 +337,20 @@ class _OutsideRun:
 
     async def _claim(self, reader: psycopg.AsyncConnection[Any], store: Store) -> None:
         async for page in due_pages(reader, self._parameters, PAGE):
+            while page and not self.stopped:
+                self._settled.clear()
+                granted, page = await store.reserve(page)
+                self._open |= {due.key for due in granted}
+                for due in granted:
+                    await self._queue.put(due)
+                # A reservation is more than an answer costs: what is in flight gives some back.
+                if page and not self._open:
+                    await store.skip(page)
+                    break
+                if page:
+                    await self._settled.wait()
             if self.stopped:
                 break
-            for due in await store.reserve(page):
-                await self._queue.put(due)
         for _ in range(self._provider.concurrency):
             await self._queue.put(None)
 
@@ -352,7 +364,7 @@ class _OutsideRun:
             try:
                 reply = await client.ask(due.question, again)
             except MiranteError as error:
-                self.stopped = self.stopped or error
+                self._stop(error)
                 self._in_flight.discard(due.key)
                 continue
             self._unsettled.append(Answered(due.key, reply, reply.lost * most(due.question)))
@@ -360,10 +372,17 @@ class _OutsideRun:
             self._came.set()
             self._failures = 0 if reply.is_billed else self._failures + 1
             if self._failures >= FAILURES_IN_A_ROW:
-                self.stopped = self.stopped or MiranteError(
-                    f"openai: {self._failures} conversations in a row got no answer from"
-                    f" {self._provider.base_url} ({reply.error}): the next run goes on from here"
+                self._stop(
+                    MiranteError(
+                        f"openai: {self._failures} conversations in a row got no answer from"
+                        f" {self._provider.base_url} ({reply.error}): the next run goes on"
+                    )
                 )
+
+    def _stop(self, error: MiranteError) -> None:
+        """Begin nothing more; what is in flight comes to its end."""
+        self.stopped = self.stopped or error
+        self._settled.set()
 
     async def _settle(self, store: Store) -> None:
         """Keep answers the moment they come; those that come meanwhile share a transaction."""
@@ -373,6 +392,8 @@ class _OutsideRun:
             if batch := self._unsettled[:]:
                 await store.settle(batch)
                 del self._unsettled[: len(batch)]
+                self._open -= {one.key for one in batch}
+                self._settled.set()
                 tally = store.tally
                 done = tally.ok + tally.refused + tally.failed + tally.skipped
                 self._progress(done, max(done, self._total))

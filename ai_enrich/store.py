@@ -148,11 +148,11 @@ class Store:
 
     async def reserve(
         self, due: Sequence[Due], *, batch: tuple[int, int] | None = None
-    ) -> list[Due]:
-        """Claim conversations and their money; what is returned is this run's alone to ask.
+    ) -> tuple[list[Due], list[Due]]:
+        """Claim conversations and their money: what is this run's alone to ask, and what the
+        budget does not bear. What another run claimed or answered is in neither.
 
-        What another run claimed or answered is left out. What a budget does not bear gets a
-        score `skipped_budget` and is left out. `batch`: tenant and id of the batch that asks.
+        `batch`: tenant and id of the batch that asks.
         """
         price = self._provider.price
         granted: list[Due] = []
@@ -211,30 +211,32 @@ class Store:
                     },
                 )  # fmt: skip
                 claimed = set(await rows.fetchall())
-            if refused:
-                await self._skip(refused)
-        return [one for one in granted if one.key in claimed]
+        return [one for one in granted if one.key in claimed], refused
 
-    async def _skip(self, refused: list[Due]) -> None:
-        rows = await self._connection.execute(
-            f"""
-            insert into ai.conversation_scores (
-                tenant_id, conversation_id, transcript_sha256, prompt_version, provider, model,
-                status, cost_usd, error
-            )
-            select due.*, %(prompt_version)s, %(provider)s, %(model)s, 'skipped_budget', 0,
-                'the budget of the month is spent'
-            from unnest(
-                %(tenants)s::int[], %(conversations)s::bigint[], %(hashes)s::text[]
-            ) as due
-            on conflict {KEY} do nothing
-            """.encode(),  # noqa: S608  # parts of ours
-            self._fixed | {
-                "tenants": [one.tenant_id for one in refused],
-                "conversations": [one.conversation_id for one in refused],
-                "hashes": [one.transcript_sha256 for one in refused],
-            },
-        )  # fmt: skip
+    async def skip(self, refused: Sequence[Due]) -> None:
+        """Give what the budget does not bear a score `skipped_budget`, once."""
+        if not refused:
+            return
+        async with self._claiming:
+            rows = await self._connection.execute(
+                f"""
+                insert into ai.conversation_scores (
+                    tenant_id, conversation_id, transcript_sha256, prompt_version, provider, model,
+                    status, cost_usd, error
+                )
+                select due.*, %(prompt_version)s, %(provider)s, %(model)s, 'skipped_budget', 0,
+                    'the budget of the month is spent'
+                from unnest(
+                    %(tenants)s::int[], %(conversations)s::bigint[], %(hashes)s::text[]
+                ) as due
+                on conflict {KEY} do nothing
+                """.encode(),  # noqa: S608  # parts of ours
+                self._fixed | {
+                    "tenants": [one.tenant_id for one in refused],
+                    "conversations": [one.conversation_id for one in refused],
+                    "hashes": [one.transcript_sha256 for one in refused],
+                },
+            )  # fmt: skip
         self.tally.skipped += rows.rowcount
 
     async def reserve_again(self, due: Due) -> bool:

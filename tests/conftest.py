@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -17,6 +18,9 @@ from warehouse.db import SAMPLE_DATABASE, Warehouse, fetch_all, open_warehouse
 from warehouse.migrate import migrate
 from warehouse.sample import create_sample
 from warehouse.settings import PROJECT_ROOT, Settings
+
+if TYPE_CHECKING:
+    from tests.enrichment import Desk
 
 # Fixed, so that a failure on one machine is a failure on every machine.
 SAMPLE_UNTIL = datetime(2026, 6, 30, 15, 0)
@@ -128,3 +132,24 @@ def analyst(pipeline: Pipeline) -> Iterator[tuple[str, int, int]]:
 def project_root() -> Path:
     """The checkout."""
     return PROJECT_ROOT
+
+
+@pytest.fixture(scope="session")
+def desk_warehouse(warehouse: Warehouse) -> Iterator[tuple[Warehouse, dict[str, int]]]:
+    """A database of its own to score conversations in, and its two tenants."""
+    from tests.enrichment import add_desk_tenants, open_desk_warehouse
+
+    with open_desk_warehouse(warehouse, "enrichment") as own:
+        yield own, add_desk_tenants(own)
+
+
+@pytest.fixture
+def desk(desk_warehouse: tuple[Warehouse, dict[str, int]], tmp_path: Path) -> Iterator["Desk"]:
+    """It without conversations, and a server that speaks OpenAI's protocol."""
+    from tests.enrichment import Desk
+    from tests.openai_server import Server, running
+
+    with running(Server()) as server:
+        desk = Desk(desk_warehouse[0], server, desk_warehouse[1], tmp_path)
+        desk.empty()
+        yield desk

@@ -67,7 +67,7 @@ create table ai.requests (
     worker bigint,
     batch_id bigint,
     attempts smallint not null default 1,
-    reserved_usd numeric(14, 8) not null check (reserved_usd >= 0),
+    reserved_usd numeric(16, 10) not null check (reserved_usd >= 0),
     sent_text text,
     reserved_at timestamptz not null default now(),
     settled_at timestamptz,
@@ -95,8 +95,8 @@ create table ai.ledger (
     prompt_tokens bigint not null default 0,
     cached_tokens bigint not null default 0,
     completion_tokens bigint not null default 0,
-    cost_usd numeric(16, 8) not null default 0,
-    uncertain_usd numeric(16, 8) not null default 0,
+    cost_usd numeric(18, 10) not null default 0,
+    uncertain_usd numeric(18, 10) not null default 0,
     primary key (tenant_id, day, provider, model)
 );
 comment on table ai.ledger is 'What scoring cost, by tenant, day (UTC) and model.';
