@@ -303,6 +303,7 @@ class _OutsideRun:
         self._in_flight: set[tuple[int, int, str]] = set()
         self._open: set[tuple[int, int, str]] = set()
         self._settled = asyncio.Event()
+        self._kept: dict[tuple[int, int, str], asyncio.Future[None]] = {}
         self._unsettled: list[Answered] = []
         self._came = asyncio.Event()
         self._is_over = False
@@ -367,9 +368,11 @@ class _OutsideRun:
                 self._stop(error)
                 self._in_flight.discard(due.key)
                 continue
+            kept = self._kept[due.key] = asyncio.get_running_loop().create_future()
             self._unsettled.append(Answered(due.key, reply, reply.lost * most(due.question)))
             self._in_flight.discard(due.key)
             self._came.set()
+            await kept  # so that a kill loses no more answers than there are workers
             self._failures = 0 if reply.is_billed else self._failures + 1
             if self._failures >= FAILURES_IN_A_ROW:
                 self._stop(
@@ -393,6 +396,8 @@ class _OutsideRun:
                 await store.settle(batch)
                 del self._unsettled[: len(batch)]
                 self._open -= {one.key for one in batch}
+                for one in batch:
+                    self._kept.pop(one.key).set_result(None)
                 self._settled.set()
                 tally = store.tally
                 done = tally.ok + tally.refused + tally.failed + tally.skipped

@@ -134,8 +134,13 @@ class Store:
         }  # fmt: skip
 
     async def open(self) -> None:
-        """Take this run's lock, and release what dead runs had reserved."""
+        """Take this run's lock, release what dead runs had reserved, forget what is erased.
+
+        A request whose score was deleted (an erased conversation, an inbox that moved) goes with
+        it: what is due then is asked anew.
+        """
         await self._connection.execute("select pg_advisory_lock(%s)", [self.worker])
+        await self._connection.execute(FORGET_ERASED)
         workers = await self._connection.execute(
             "select distinct worker from ai.requests"
             " where state = 'reserved' and worker is not null"
@@ -168,6 +173,8 @@ class Store:
                     granted.append(one)
                 else:
                     refused.append(one)
+            # Judged by the claim's own row, which is read in its newest version: a subquery on the
+            # scores would not see an answer that another run kept meanwhile.
             claimed: set[tuple[int, int, str]] = set()
             if granted:
                 rows = await self._connection.execute(
@@ -185,19 +192,10 @@ class Store:
                     on conflict {KEY} do update set
                         state = 'reserved', worker = excluded.worker, batch_id = excluded.batch_id,
                         attempts = requests.attempts + 1, reserved_usd = excluded.reserved_usd,
-                        sent_text = excluded.sent_text, reserved_at = now(), settled_at = null
-                    where requests.state = 'released' or (
-                        requests.state = 'settled' and not exists (
-                            select 1 from ai.conversation_scores as scores
-                            where scores.tenant_id = requests.tenant_id
-                                and scores.conversation_id = requests.conversation_id
-                                and scores.transcript_sha256 = requests.transcript_sha256
-                                and scores.prompt_version = requests.prompt_version
-                                and scores.provider = requests.provider
-                                and scores.model = requests.model
-                                and not (scores.status = 'failed' and {RETRY_IS_DUE})
-                        )
-                    )
+                        sent_text = excluded.sent_text, outcome = null, reserved_at = now(),
+                        settled_at = null
+                    where requests.state = 'released'
+                        or (requests.outcome = 'failed' and {RETRY_IS_DUE})
                     returning tenant_id, conversation_id, transcript_sha256
                     """.encode(),  # noqa: S608  # parts of ours
                     self._fixed | {
@@ -270,10 +268,12 @@ class Store:
         async with self._settling, self._answers.transaction():
             rows = await self._answers.execute(
                 """
-                update ai.requests as requests set state = 'settled', settled_at = now()
+                update ai.requests as requests
+                set state = 'settled', outcome = answered.outcome, settled_at = now()
                 from unnest(
-                    %(tenants)s::int[], %(conversations)s::bigint[], %(hashes)s::text[]
-                ) as answered (tenant_id, conversation_id, transcript_sha256)
+                    %(tenants)s::int[], %(conversations)s::bigint[], %(hashes)s::text[],
+                    %(outcomes)s::text[]
+                ) as answered (tenant_id, conversation_id, transcript_sha256, outcome)
                 where requests.tenant_id = answered.tenant_id
                     and requests.conversation_id = answered.conversation_id
                     and requests.transcript_sha256 = answered.transcript_sha256
@@ -288,6 +288,7 @@ class Store:
                     "tenants": [key[0] for key in by_key],
                     "conversations": [key[1] for key in by_key],
                     "hashes": [key[2] for key in by_key],
+                    "outcomes": [one.reply.status for one in by_key.values()],
                 },
             )
             scores = []
@@ -388,6 +389,19 @@ RETRY_IS_DUE: LiteralString = (
     "requests.attempts < 3"
     " and requests.settled_at < now() - interval '1 hour' * 4 ^ (requests.attempts - 1)"
 )
+
+FORGET_ERASED: LiteralString = """
+delete from ai.requests as requests
+where requests.state = 'settled' and not exists (
+    select 1 from ai.conversation_scores as scores
+    where scores.tenant_id = requests.tenant_id
+        and scores.conversation_id = requests.conversation_id
+        and scores.transcript_sha256 = requests.transcript_sha256
+        and scores.prompt_version = requests.prompt_version
+        and scores.provider = requests.provider
+        and scores.model = requests.model
+)
+"""
 
 STORE: LiteralString = f"""
 insert into ai.conversation_scores as scores (

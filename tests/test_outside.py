@@ -508,6 +508,18 @@ def test_interrupted_a_run_keeps_its_answers(desk: Desk, how: int) -> None:
     assert max(desk.server.answered.values()) <= 2
 
 
+def test_what_is_erased_or_moved_away_is_forgotten_and_asked_anew(desk: Desk) -> None:
+    desk.fill("corpo", 3)
+    desk.enrich()
+    desk.execute("delete from ai.conversation_scores where conversation_id < 3")
+    assert desk.enrich().scored == 2
+    desk.execute("delete from intermediate.int_conversation_transcripts where conversation_id = 1")
+    desk.execute("delete from ai.conversation_scores where conversation_id = 1")
+    desk.fill("corpo", 1, start=9)
+    desk.enrich()
+    assert sorted(desk.query("select conversation_id from ai.requests")) == [(2,), (3,), (9,)]
+
+
 def test_sent_text_is_kept_for_its_days(desk: Desk) -> None:
     desk.fill("corpo", 2)
     desk.enrich()

@@ -64,6 +64,7 @@ create table ai.requests (
     provider text not null check (provider = 'openai'),
     model text not null,
     state text not null check (state in ('reserved', 'settled', 'released')),
+    outcome text check (outcome in ('ok', 'refused', 'failed')),
     worker bigint,
     batch_id bigint,
     attempts smallint not null default 1,
@@ -73,7 +74,8 @@ create table ai.requests (
     settled_at timestamptz,
     primary key (tenant_id, conversation_id, transcript_sha256, prompt_version, provider, model),
     foreign key (tenant_id, batch_id) references ai.batches (tenant_id, id),
-    check (state <> 'reserved' or (worker is null) <> (batch_id is null))
+    check (state <> 'reserved' or (worker is null) <> (batch_id is null)),
+    check ((state = 'settled') = (outcome is not null))
 );
 create index requests_reserved on ai.requests (tenant_id, worker) where state = 'reserved';
 create index requests_batch on ai.requests (tenant_id, batch_id) where batch_id is not null;
