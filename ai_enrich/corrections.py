@@ -8,6 +8,7 @@ import psycopg
 from ai_enrich.schema import Intent, LeadClass, Sentiment
 from warehouse.errors import MiranteError, UsageError
 
+LABELS = ("sentiment", "intent", "lead_class", "lead_score", "visit_scheduled")
 CHOICES = {
     "sentiment": get_args(Sentiment),
     "intent": get_args(Intent),
@@ -103,7 +104,7 @@ def correct(
 ) -> None:
     """Keep what a person says; labels of an earlier correction that are not named stay.
 
-    `labels`: sentiment, intent, lead_class, lead_score, visit_scheduled; None leaves the score's.
+    `labels`: some of LABELS; None, as absent, leaves the score's.
     Raises UsageError on a bad label, none at all, or a conversation the tenant does not have.
     """
     for name, choices in CHOICES.items():
@@ -118,7 +119,9 @@ def correct(
         tenant_id = _tenant(connection, tenant_slug)
         kept = connection.execute(
             CORRECT,
-            labels | {"tenant_id": tenant_id, "conversation_id": conversation_id, "by": by.strip()},
+            dict.fromkeys(LABELS)
+            | labels
+            | {"tenant_id": tenant_id, "conversation_id": conversation_id, "by": by.strip()},
         )
         if not kept.rowcount:
             raise _no_conversation(tenant_slug, conversation_id)
@@ -199,8 +202,7 @@ def _correction(row: tuple[Any, ...] | None) -> str | None:
     if row is None:
         return None
     by, at, *labels = row
-    names = ("sentiment", "intent", "lead_class", "lead_score", "visit_scheduled")
     said = [
-        f"{name} {value}" for name, value in zip(names, labels, strict=True) if value is not None
+        f"{name} {value}" for name, value in zip(LABELS, labels, strict=True) if value is not None
     ]
     return f"{by}, {at:%Y-%m-%d %H:%M} UTC: {', '.join(said)}"

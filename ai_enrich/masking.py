@@ -68,8 +68,9 @@ def _identifiers(text: str) -> str:
 
 
 def _number(found: re.Match[str]) -> str:
-    """A long number that is neither a date nor an amount of money stands for somebody."""
-    return found[0] if DATE_OR_MONEY.fullmatch(found[0]) else NUMBER
+    """A long number that is neither a date, years, nor money stands for somebody."""
+    is_plain = DATE_OR_MONEY.fullmatch(found[0]) or YEARS.fullmatch(found[0])
+    return found[0] if is_plain else NUMBER
 
 
 def _fold(word: str) -> str:
