@@ -44,6 +44,7 @@ class Batch:
     input_file_id: str | None
     remote_id: str | None
     conversations: int
+    is_allowed: bool
 
 
 async def score_in_batches(
@@ -116,12 +117,16 @@ class _BatchRun:
         return int(id_)
 
     async def finish(self) -> None:
-        """Bring every open batch to its end; one of another model or prompt is given up."""
-        waiting = await self._open()
-        for batch in waiting:
-            if (batch.model, batch.prompt_version) != (self.provider.model, PROMPT_VERSION):
+        """Bring every open batch to its end.
+
+        One of another model or prompt is given up, and one of a tenant that sends nothing any more.
+        """
+        for batch in await self._open():
+            is_other = (batch.model, batch.prompt_version) != (self.provider.model, PROMPT_VERSION)
+            if is_other or not batch.is_allowed:
                 await self._let_go(batch)
-                await self._set(batch, state="failed", error="model or prompt changed")
+                why = "model or prompt changed" if is_other else "tenant sends nothing outside"
+                await self._set(batch, state="failed", error=why)
         waiting = await self._open()
         total = sum(batch.conversations for batch in waiting)
         pause = FIRST_POLL
@@ -141,7 +146,8 @@ class _BatchRun:
         cursor = self.states.cursor(row_factory=class_row(Batch))
         await cursor.execute(
             "select batches.tenant_id, batches.id, model, prompt_version, state, input_file_id,"
-            " remote_id, conversations from ai.batches as batches"
+            " remote_id, conversations,"
+            " ai_outside_allowed and status = 'active' as is_allowed from ai.batches as batches"
             " inner join app.tenants as tenants on batches.tenant_id = tenants.id"
             " where state in ('claimed', 'uploaded', 'submitted')"
             " and (%(tenant)s::text is null or tenants.slug = %(tenant)s) order by 1, 2",

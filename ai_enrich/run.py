@@ -240,7 +240,7 @@ def _outside(connection: psycopg.Connection[Any], provider: Provider) -> dict[st
         "model": provider.model,
         "affordable": [
             tenant_id
-            for tenant_id, _, limit, used in spent
+            for tenant_id, _, limit, used, _ in spent
             if is_open and (limit is None or used + most <= limit)
         ],
     }

@@ -29,7 +29,8 @@ SOFT_LIMIT = Decimal("0.8")
 
 SPENT: LiteralString = """
 select tenants.id, tenants.slug, tenants.ai_budget_usd,
-    coalesce(paid.usd, 0) + coalesce(open.usd, 0)
+    coalesce(paid.usd, 0) + coalesce(open.usd, 0),
+    tenants.ai_outside_allowed and tenants.status = 'active'
 from app.tenants as tenants
 left join (
     select tenant_id, sum(cost_usd + uncertain_usd) as usd from ai.ledger
@@ -84,6 +85,7 @@ class Budget:
     slug: str
     limit: Decimal | None
     used: Decimal
+    is_allowed: bool = True
 
     def bears(self, usd: Decimal) -> bool:
         """Whether so much more stays within it."""
@@ -107,8 +109,8 @@ async def connect(dsn: str) -> AsyncConnection[Any]:
 async def budgets(connection: AsyncConnection[Any], total: Decimal | None) -> dict[int, Budget]:
     """Every tenant's budget by id, and under 0 that of all together."""
     found = {
-        tenant_id: Budget(slug, limit, used)
-        async for tenant_id, slug, limit, used in await connection.execute(SPENT)
+        tenant_id: Budget(slug, limit, used, is_allowed)
+        async for tenant_id, slug, limit, used, is_allowed in await connection.execute(SPENT)
     }
     found[0] = Budget("", total, sum((budget.used for budget in found.values()), Decimal(0)))
     return found
@@ -166,6 +168,8 @@ class Store:
             await self._connection.execute("select pg_advisory_xact_lock(%s)", [BUDGET_LOCK])
             spent = await budgets(self._connection, self._provider.budget_usd)
             for one in due:
+                if not spent[one.tenant_id].is_allowed:  # switched off since it was looked up
+                    continue
                 usd = price.most(one.question)
                 if spent[one.tenant_id].bears(usd) and spent[0].bears(usd):
                     spent[one.tenant_id].used += usd

@@ -191,6 +191,25 @@ def test_a_batch_of_another_model_is_given_up(desk: Desk) -> None:
     assert desk.open_claims() == 0
 
 
+def test_a_batch_of_a_tenant_that_sends_nothing_any_more_is_left(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(self: Client, argument: object) -> object:
+        raise SystemExit(9)
+
+    desk.fill("corpo", 3)
+    whole = Client.upload
+    monkeypatch.setattr(Client, "upload", dies)
+    with pytest.raises(SystemExit):
+        desk.enrich(batch=True)
+    monkeypatch.setattr(Client, "upload", whole)
+    desk.execute("update app.tenants set ai_outside_allowed = false")
+    report = desk.enrich(batch=True)
+    assert (report.scored_outside, report.scored) == (0, 3)
+    assert sum(desk.server.paths.values()) == 0
+    assert desk.open_claims() == 0
+
+
 def test_the_file_is_the_owners_alone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.fill("corpo", 3)
     modes = []

@@ -37,6 +37,7 @@ COMMANDS = (
     "serve",
     "env",
     "crm",
+    "score",
     "tenant",
     "user",
 )

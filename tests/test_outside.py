@@ -341,6 +341,21 @@ def test_a_tenant_that_sends_nothing_is_scored_here(desk: Desk) -> None:
     assert b"[100] " not in sent
 
 
+def test_switched_off_while_a_run_goes_on(desk: Desk) -> None:
+    """What is in flight comes to its end; nothing more is claimed."""
+    desk.fill("corpo", 600)
+
+    def switch_off(number: int, body: dict[str, object]) -> None:
+        if number == 5:
+            desk.execute("update app.tenants set ai_outside_allowed = false")
+
+    desk.server.trouble = switch_off
+    report = desk.enrich()
+    assert report.scored == 600
+    assert report.scored_outside < 250
+    assert desk.open_claims() == 0
+
+
 def test_without_a_provider_nothing_is_asked(desk: Desk) -> None:
     desk.fill("corpo", 5)
     assert enrich(desk.owner).scored == 5
