@@ -7,7 +7,9 @@ stored with `provider = local` and `model = placeholder-rules-1`, so none can be
 import re
 import unicodedata
 
-from ai_enrich.schema import Intent, LeadClass, Score, Sentiment
+from collections.abc import Sequence
+
+from ai_enrich.schema import Conversation, Intent, LeadClass, Score, Sentiment
 
 PROVIDER = "local"
 MODEL = "placeholder-rules-1"
@@ -31,6 +33,14 @@ THANK = ("obrigado", "obrigada", "otimo", "perfeito", "maravilha", "adorei", "ex
 VISIT = ("agendado", "agendada", "marcado", "marcada", "confirmado", "confirmada", "te esperamos",
          "esperamos voce")  # fmt: skip
 CANCEL = ("desmarcar", "desmarcado", "desmarcada", "cancelar a visita", "nao vou poder")
+
+
+def score_conversations(conversations: Sequence[Conversation]) -> list[Score]:
+    """Score each conversation; deterministic, no data leaves the process."""
+    return [
+        score("\n".join(f"{message.sender}: {message.text}" for message in conversation.messages))
+        for conversation in conversations
+    ]
 
 
 def score(transcript: str) -> Score:

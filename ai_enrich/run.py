@@ -9,7 +9,7 @@ import psycopg
 from psycopg.errors import UndefinedTable
 
 from ai_enrich import local
-from ai_enrich.schema import Score
+from ai_enrich.schema import Conversation, Score
 from warehouse.errors import MiranteError, UsageError
 
 log = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ BATCH = 500
 
 DUE = """
 select transcripts.tenant_id, transcripts.conversation_id,
-    transcripts.transcript_sha256, transcripts.transcript
+    transcripts.transcript_sha256, transcripts.transcript, transcripts.message_ids
 from intermediate.int_conversation_transcripts as transcripts
 inner join app.tenants as tenants on transcripts.tenant_id = tenants.id
 left join ai.conversation_scores as scores
@@ -74,8 +74,11 @@ def enrich(
             raise UsageError(f"--tenant {tenant_slug!r} does not exist: see `mirante tenant list`")
         try:
             for batch in _due(reader, tenant_slug):
+                scores = local.score_conversations(
+                    [Conversation.from_transcript(row[3], row[4]) for row in batch]
+                )
                 with writer.transaction(), writer.cursor() as cursor:
-                    cursor.executemany(STORE, [_row(row, local.score(row[3])) for row in batch])
+                    cursor.executemany(STORE, [*map(_row, batch, scores)])
                 scored += len(batch)
                 progress(scored)
         except UndefinedTable:
@@ -100,7 +103,7 @@ def _due(reader: psycopg.Connection, tenant_slug: str | None) -> Iterator[list[A
 
 
 def _row(due: tuple[Any, ...], score: Score) -> tuple[Any, ...]:
-    tenant_id, conversation_id, sha256, _ = due
+    tenant_id, conversation_id, sha256 = due[:3]
     return (
         tenant_id, conversation_id, sha256, local.PROMPT_VERSION, local.PROVIDER, local.MODEL,
         score.sentiment, score.intent, score.lead_class, score.lead_score, score.visit_scheduled,
