@@ -6,7 +6,6 @@ stored with `provider = local` and `model = placeholder-rules-1`, so none can be
 
 import re
 import unicodedata
-
 from collections.abc import Sequence
 
 from ai_enrich.schema import Conversation, Intent, LeadClass, Score, Sentiment

@@ -1,7 +1,7 @@
 """What goes in and what comes out: a conversation, and the score every provider gives it."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypeGuard, get_args
 
 from pydantic import BaseModel, Field
 
@@ -11,6 +11,11 @@ LeadClass = Literal["high", "medium", "low"]
 Sender = Literal["contact", "agent", "bot"]
 
 SENDERS: tuple[Sender, ...] = get_args(Sender)
+
+
+def is_sender(text: str) -> TypeGuard[Sender]:
+    """Whether `text` is one of SENDERS."""
+    return text in SENDERS
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Conversation:
         messages = []
         for line, message_id in zip(transcript.split("\n"), message_ids, strict=True):
             sender, colon, text = line.partition(": ")
-            if not colon or sender not in SENDERS:
+            if not colon or not is_sender(sender):
                 raise ValueError(f"message {message_id} has no sender")
             messages.append(Message(message_id, sender, text))
         return cls(tuple(messages))
