@@ -9,12 +9,13 @@ import psycopg
 from psycopg.errors import UndefinedTable
 
 from ai_enrich import local
+from ai_enrich.local import LocalModel
 from ai_enrich.schema import Conversation, Score
 from warehouse.errors import MiranteError, UsageError
 
 log = logging.getLogger(__name__)
 
-BATCH = 500
+BATCH = 100
 
 DUE = """
 select transcripts.tenant_id, transcripts.conversation_id,
@@ -56,11 +57,12 @@ def enrich(
     owner_dsn: str,
     *,
     tenant_slug: str | None = None,
+    model: LocalModel = local.MODEL,
     progress: Callable[[int], None] = lambda scored: None,
 ) -> EnrichReport:
     """Score every transcript that has no score of this provider and model yet.
 
-    A second run does nothing; a killed one loses at most its last batch of 500. Raises
+    A second run does nothing; a killed one loses at most its last batch of 100. Raises
     UsageError on an unknown tenant, MiranteError before the first build.
     """
     scored = 0
@@ -73,20 +75,25 @@ def enrich(
         ):
             raise UsageError(f"--tenant {tenant_slug!r} does not exist: see `mirante tenant list`")
         try:
-            for batch in _due(reader, tenant_slug):
+            for batch in _due(reader, tenant_slug, model):
                 scores = local.score_conversations(
-                    [Conversation.from_transcript(row[3], row[4]) for row in batch]
+                    [Conversation.from_transcript(row[3], row[4]) for row in batch], model=model
                 )
                 with writer.transaction(), writer.cursor() as cursor:
-                    cursor.executemany(STORE, [*map(_row, batch, scores)])
+                    cursor.executemany(
+                        STORE,
+                        [_row(row, model, score) for row, score in zip(batch, scores, strict=True)],
+                    )
                 scored += len(batch)
                 progress(scored)
         except UndefinedTable:
             raise MiranteError("nothing was built yet: run `mirante build` first") from None
-    return EnrichReport(scored, local.PROVIDER, local.MODEL)
+    return EnrichReport(scored, local.PROVIDER, model)
 
 
-def _due(reader: psycopg.Connection, tenant_slug: str | None) -> Iterator[list[Any]]:
+def _due(
+    reader: psycopg.Connection, tenant_slug: str | None, model: LocalModel
+) -> Iterator[list[Any]]:
     """Batches from a server-side cursor, so that memory does not grow with the table."""
     with reader.cursor(name="due") as cursor:
         cursor.execute(
@@ -94,7 +101,7 @@ def _due(reader: psycopg.Connection, tenant_slug: str | None) -> Iterator[list[A
             {
                 "prompt_version": local.PROMPT_VERSION,
                 "provider": local.PROVIDER,
-                "model": local.MODEL,
+                "model": model,
                 "tenant": tenant_slug,
             },
         )
@@ -102,10 +109,10 @@ def _due(reader: psycopg.Connection, tenant_slug: str | None) -> Iterator[list[A
             yield batch
 
 
-def _row(due: tuple[Any, ...], score: Score) -> tuple[Any, ...]:
+def _row(due: tuple[Any, ...], model: LocalModel, score: Score) -> tuple[Any, ...]:
     tenant_id, conversation_id, sha256 = due[:3]
     return (
-        tenant_id, conversation_id, sha256, local.PROMPT_VERSION, local.PROVIDER, local.MODEL,
+        tenant_id, conversation_id, sha256, local.PROMPT_VERSION, local.PROVIDER, model,
         score.sentiment, score.intent, score.lead_class, score.lead_score, score.visit_scheduled,
         score.summary, score.next_step, score.objections, score.evidence_message_ids,
     )  # fmt: skip

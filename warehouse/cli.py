@@ -301,20 +301,53 @@ def _build(
 
 @app.command()
 def enrich(tenant: TenantOption = None) -> None:
-    """Score the conversations that have no score yet (a placeholder rule for now).
+    """Score the conversations that have no score yet, by the local model.
 
     Example: mirante enrich --tenant academia-corpo-em-foco
     """
-    with _migrated() as (_, warehouse):
-        _enrich(warehouse, tenant)
+    with _migrated() as (settings, warehouse):
+        _enrich(settings, warehouse, tenant)
 
 
-def _enrich(warehouse: Warehouse, tenant: str | None = None) -> int:
+@app.command("eval")
+def evaluate(
+    file: Annotated[Path, typer.Option("--file", metavar="F.jsonl", show_default=False)],
+    provider: Annotated[str, typer.Option("--provider", help="local or local-fast.")] = "local",
+    predictions: Annotated[
+        Path | None,
+        typer.Option("--predictions", metavar="OUT.jsonl", help="One line a conversation."),
+    ] = None,
+) -> None:
+    """Measure a provider on labelled conversations; needs no database.
+
+    A line of the file: {"id", "messages": [{"from": "contact|agent|bot", "text"}], "labels":
+    {"sentiment", "intent", "lead_class", "visit_scheduled"}}; without labels it is only scored.
+
+    Example: mirante eval --file ai_enrich/data/test.jsonl --predictions answers.jsonl
+    """
+    from ai_enrich import evaluation
+    from ai_enrich.dataset import read_examples
+
+    settings = load_settings()
+    if provider not in evaluation.PROVIDERS:
+        raise UsageError(f"--provider {provider!r} is not one of {', '.join(evaluation.PROVIDERS)}")
+    examples = read_examples(file)
+    if predictions is not None and not predictions.absolute().parent.is_dir():
+        raise UsageError(f"--predictions {str(predictions)!r}: its folder does not exist")
+    with err.status(f"scoring {len(examples):,} conversations …"):
+        result, answers = evaluation.evaluate(examples, evaluation.PROVIDERS[provider], file.name)
+    if predictions is not None:
+        evaluation.write_predictions(predictions, examples, answers)
+    evaluation.show(result, out)
+    err.print(f"stored in {evaluation.store(result, settings.home / 'evaluations')}")
+
+
+def _enrich(settings: Settings, warehouse: Warehouse, tenant: str | None = None) -> int:
     from ai_enrich.run import enrich as run_enrich
 
     with _timed("enrich"), err.status("scoring …") as status:
         report = run_enrich(
-            warehouse.dsn("owner"), tenant_slug=tenant,
+            warehouse.dsn("owner"), tenant_slug=tenant, model=settings.local_model,
             progress=lambda scored: status.update(f"{scored:,} conversations scored"),
         )  # fmt: skip
     out.print(f"{report.scored:,} conversations scored by {report.provider}/{report.model}")
@@ -331,7 +364,7 @@ def run(
     with _migrated() as (settings, warehouse):
         _extract(settings, warehouse, full=full)
         _build(settings, warehouse, only_if_changed=True)
-        if _enrich(warehouse):
+        if _enrich(settings, warehouse):
             _build(settings, warehouse, select=AFTER_ENRICHMENT)
 
 
