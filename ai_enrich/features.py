@@ -10,9 +10,9 @@ from ai_enrich.injection import without_instructions
 from ai_enrich.schema import Conversation, Message, Sender
 
 # The newest characters of a view: what a conversation costs does not grow with its length.
-WHOLE_CHARACTERS = 700
-CONTACT_CHARACTERS = 500
-LAST_CHARACTERS = 300
+WHOLE_CHARACTERS = 500
+CONTACT_CHARACTERS = 300
+LAST_CHARACTERS = 200
 # Word features of long conversations: the newest messages decide.
 NEWEST_MESSAGES = 60
 

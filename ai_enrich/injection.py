@@ -25,7 +25,14 @@ PLAIN = [
     r"\b(sua|nova|new|your) (tarefa|task|instruc\w*|instruction\w*)\b.{0,40}"
     r"(\bagora\b|\bmudou\b|\bnow\b|\bchanged\b|:)",
     r"\byour (summary|output|instructions?)\b|\b(seu|teu) resumo\b",
-    r"\b\w+\(\w+ ?=",
+    r"\b\w+\(\w+ ?=", r"= ?(sim|true|yes|verdadeir\w*)\b", r"\bcontext window\b",
+    r"\breprogram(ad[oa]|med)\b", r"\b(root.level|nivel root)\b", r"<!--",
+    r"\b(human|assistant|system) ?:",
+    r"\b(fim da conversa|end of (conversation|data|transcript))\b",
+    r"\b(apague|erase|limpe|clear) (o |the |all )?(histor|context)",
+    r"\b(nao siga|do not follow|don.?t follow|pul[ea]|skip)\b.{0,30}"
+    r"\b(instruc\w*|instruction\w*|manual|regras|rules|guidelines)\b",
+    r"\b(who|what)ever (model|trains|reads)\b", r"\b(algoritmo|algorithm)\b.{0,20}\bconsider",
     r"\b(system|sistema)\s*(prompt|message|note|override)\b",
     r"\b(prompt|nota|mensagem|instruc\w*) (do|de) sistema\b",
     r"^\W*(system|sistema|assistant|assistente|developer|user|prompt)\s*\W?\s*:",
@@ -40,7 +47,7 @@ PLAIN = [
 
 # Each alone may be said by a customer: NEEDED says which together are not.
 HINTS = {
-    "order": r"\b(classifi\w*|rotul\w*|pontu(e|ar|acao|a)|rate|rated|label\w*|marque|mark|set"
+    "order": r"\b(classif\w*|rotul\w*|pontu(e|ar|acao|a)|rate|rated|label\w*|marque|mark|set"
     r"|defina|retorne|return\w*|output|imprima|responda (so|apenas|somente)|answer|considere|assuma"
     r"|finja|pretend|act as|atue como|obey|obedeca|siga minhas|follow my|escreva|write|diga que"
     r"|say (that|i)|dar? nota|de nota|give|confirme|confirm|troque|change|poe|coloque|aumente"
@@ -50,17 +57,22 @@ HINTS = {
     r"|algorithm|scoring tool|prompt|transcript|contexto|context)\b",
     "field": r"\b(sentiment\w*|intent\w*|lead\w*|score\w*|pontuacao|classificacao|classification"
     r"|rotulo|label\w*|conversao|conversion|json|prioridade|priority)\b",
+    "label": r"\b(sentiment\w*|intent|intencao|lead|rotulo\w*|labels?)\b",
     "name": r"\b(sentiment\w*|intent|intencao|leads?|score|pontuacao|classificacao|classification"
     r"|rotulo|label\w*|json)\b",
     "skip": r"\b(ignor\w*|desconsider\w*|esquec\w*|disregard|forget|nao analis\w*)\b",
     "value": r"\b(positiv\w*|negativ\w*|neutr\w*|high|low|medium|purchase|complaint|support|alto"
-    r"|baixo|quente|100|100%|one hundred|nota maxima|top marks|perfect score|maxim\w*|zero)\b",
+    r"|baixo|quente|100|100%|one hundred|nota maxima|top marks|perfect score|maxim\w*|zer[oa]r?"
+    r"|hot)\b",
     "rule": r"\b(instruc\w*|instruction\w*|regra\w*|rule\w*|politica|policy|filtro\w*|tarefa|task"
     r"|rubric\w*|guidelines|orders|ordens|modo|mode|autoriz\w*|authorized|admin\w*|system"
     r"|sistema|developer|desenvolvedor\w*)\b",
     "truth": r"\b(true|false|como verdadeir\w*)\b",
     "third": r"\b(est[ea] (cliente|contato|lead|conversa)|ess[ea] (cliente|contato|lead)"
-    r"|desta conversa|deste (lead|contato)|desta pessoa|this (customer|lead|contact|chat|person\w*"
+    r"|desta conversa|toda conversa|(este|esse) texto"
+    r"|outras mensagens|this (text|line|thread)|other messages|each contact|todo contato"
+    r"|deste (lead|contato)|desta pessoa"
+    r"|this (customer|lead|contact|chat|person\w*"
     r"|conversation)|the (customer|contact|agent)"
     r"|(que|descreva) o (cliente|contato) (e\b|esta|quer|ador\w*|compr\w*|confirm\w*|agend\w*"
     r"|gost\w*|ja|como))\b",
@@ -74,7 +86,9 @@ NEEDED = {
         ("order", "rule", "model"), ("order", "rule", "value"), ("model", "rule", "value"),
         ("english", "order", "field"), ("english", "rule", "field"), ("english", "model", "order"),
         ("english", "order", "value"), ("model", "rule", "field"),
-        ("third", "order"), ("third", "model"), ("third", "rule"), ("third", "truth"),
+        ("label", "value"), ("label", "order", "model"), ("name", "model"), ("name", "rule"),
+        ("third", "order"), ("third", "value"), ("third", "model"), ("third", "rule"),
+        ("third", "truth"),
         ("order", "truth"), ("field", "truth"), ("skip", "value", "order"), ("skip", "name"),
     )
 }  # fmt: skip
@@ -98,15 +112,22 @@ def is_instruction(text: str) -> bool:
 
 
 def without_instructions(text: str) -> str:
-    """`text` up to the first sentence that instructs a model, or all of it when none does."""
+    """What remains of `text` before a sentence that instructs a model; all of it without one.
+
+    In such a message a sentence with any of the HINTS goes too, and a rest of a word or two.
+    """
     if not is_instruction(text):
         return text
     kept: list[str] = []
     for sentence in _SENTENCE.split(text):
-        if is_instruction(sentence):
-            return " ".join(kept)
+        plain = _fold(sentence)
+        if is_instruction(sentence) or any(hint.search(plain) for hint in _HINTS.values()):
+            break
         kept.append(sentence)
-    return ""  # only as a whole does it instruct
+    else:
+        return ""  # only as a whole does it instruct
+    rest = " ".join(kept)
+    return rest if len(rest.split()) > 2 else ""
 
 
 def _fold(text: str) -> str:

@@ -101,18 +101,17 @@ def load_weights(model: LocalModel) -> Weights:
         arrays = {name: stored[name] for name in stored.files}
     vocabulary = bytes(arrays["vocabulary"]).decode().split("\n")
     return Weights(
-        model,
-        {token: column for column, token in enumerate(vocabulary)},
-        *(
-            arrays[name].astype(float)
-            for name in (
-                "idf", "shape_mean", "shape_scale", "embedding_mean", "embedding_scale",
-            )
-        ),
-        {task: arrays[f"coefficients_{task}"].astype(float) for task in CLASSES},
-        {task: arrays[f"intercepts_{task}"].astype(float) for task in CLASSES},
-        (float(arrays["calibration"][0]), float(arrays["calibration"][1])),
-    )  # fmt: skip
+        name=model,
+        vocabulary={token: column for column, token in enumerate(vocabulary)},
+        idf=arrays["idf"].astype(float),
+        shape_mean=arrays["shape_mean"].astype(float),
+        shape_scale=arrays["shape_scale"].astype(float),
+        embedding_mean=arrays["embedding_mean"].astype(float),
+        embedding_scale=arrays["embedding_scale"].astype(float),
+        coefficients={task: arrays[f"coefficients_{task}"].astype(float) for task in CLASSES},
+        intercepts={task: arrays[f"intercepts_{task}"].astype(float) for task in CLASSES},
+        calibration=(float(arrays["calibration"][0]), float(arrays["calibration"][1])),
+    )
 
 
 def embed(conversations: Sequence[Conversation]) -> "Array":

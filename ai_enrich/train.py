@@ -130,16 +130,19 @@ def calibrate(examples: Sequence[Example], logits: Array) -> tuple[float, float]
     return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
 
 
-def train(folder: Path) -> list[Path]:
-    """Write both models into `folder`: fitted on training and validation, never on test."""
+def train(folder: Path, models: Sequence[local.LocalModel] = local.LOCAL_MODELS) -> list[Path]:
+    """Write the models into `folder`: fitted on training and validation, never on test."""
     examples = read_split("train") + read_split("validation")
-    embedded = local.embed([features.readable(example.conversation) for example in examples])
     paths = []
-    for model in local.LOCAL_MODELS:
-        rows = embedded if model == local.MODEL else None
-        calibration = calibrate(examples, cross_validated(examples, rows)["lead_class"])
+    for model in models:
+        embedded = (
+            local.embed([features.readable(example.conversation) for example in examples])
+            if model == local.MODEL
+            else None
+        )
+        calibration = calibrate(examples, cross_validated(examples, embedded)["lead_class"])
         paths.append(folder / local.weights_path(model).name)
-        Trainer(examples, rows).save(paths[-1], calibration)
+        Trainer(examples, embedded).save(paths[-1], calibration)
     return paths
 
 
