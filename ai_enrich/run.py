@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, LiteralString
 import psycopg
 from psycopg.errors import UndefinedTable
 
+from ai_enrich import local
+from ai_enrich.local import LocalModel
 from ai_enrich.prompt import PROMPT_VERSION, Question, ask
 from ai_enrich.provider import NAME, Provider
 from ai_enrich.schema import Conversation
@@ -35,7 +37,7 @@ log = logging.getLogger(__name__)
 
 KEYS = 5000  # of one look at what is due
 PAGE = 64  # asked for, masked and claimed together: a moment's work between answers
-LOCAL_PAGE = 500
+LOCAL_PAGE = 100  # what a killed run loses at most
 FAILURES_IN_A_ROW = 20
 LOCAL_LOCK = 0x4D49524C
 
@@ -173,11 +175,12 @@ def enrich(
     tenant_slug: str | None = None,
     batch: bool = False,
     quiet_minutes: int = 0,
+    model: LocalModel = local.MODEL,
     progress: Progress = lambda done, total: None,
 ) -> EnrichReport:
     """Score every quiet transcript that has no score of this provider and model yet.
 
-    With a `provider` outside, the local model scores only the tenants that send nothing and what
+    With a `provider` outside, the local `model` scores only the tenants that send nothing and what
     the budget did not bear. A second run does nothing, two at once share the work, and a killed
     one keeps every answer it got. Raises UsageError on an unknown tenant or a key that is
     refused, MiranteError before the first build and when the provider does not answer.
@@ -198,7 +201,7 @@ def enrich(
                     tally, error = asyncio.run(run.go()), run.stopped
                 if tally.ok or tally.skipped:
                     warnings = asyncio.run(_budget_warnings(owner_dsn, provider))
-            scored, model = _score_here(connection, parameters, provider is None, progress)
+            scored = _score_here(connection, parameters, model, provider is None, progress)
             (is_corrected,) = connection.execute(CORRECTED).fetchone() or (False,)
     except UndefinedTable as missing:
         if "intermediate." in str(missing) or "staging." in str(missing):
@@ -421,20 +424,19 @@ class _Again:
 def _score_here(
     connection: psycopg.Connection[Any],
     parameters: dict[str, Any],
+    model: LocalModel,
     everything: bool,
     progress: Progress,
-) -> tuple[int, str]:
-    """Score with the local model what is its to score; how many, and the model's name."""
-    from ai_enrich import local
-
+) -> int:
+    """Score with the local model what is its to score; how many."""
     parameters = parameters | {
         "prompt_version": local.PROMPT_VERSION,
         "provider": local.PROVIDER,
-        "model": local.MODEL,
+        "model": model,
         "everything": everything,
     }
     if not (total := _count(connection, DUE_LOCAL, parameters)):
-        return 0, local.MODEL
+        return 0
     # Two runs at once would score the same: the second waits, and finds nothing left.
     connection.execute("set lock_timeout = 0")
     connection.execute("select pg_advisory_lock(%s)", [LOCAL_LOCK])
@@ -442,13 +444,13 @@ def _score_here(
     try:
         for page in _local_pages(connection, parameters):
             scores = local.score_conversations(
-                [Conversation.from_transcript(row[3], row[4]) for row in page]
+                [Conversation.from_transcript(row[3], row[4]) for row in page], model=model
             )
             with connection.transaction(), connection.cursor() as cursor:
                 cursor.executemany(
                     STORE,
                     [
-                        (*row[:3], local.PROMPT_VERSION, local.PROVIDER, local.MODEL, "ok",
+                        (*row[:3], local.PROMPT_VERSION, local.PROVIDER, model, "ok",
                          *score_columns(score), None, None, None, 0, None)
                         for row, score in zip(page, scores, strict=True)
                     ],
@@ -457,7 +459,7 @@ def _score_here(
             progress(scored, max(scored, total))
     finally:
         connection.execute("select pg_advisory_unlock(%s)", [LOCAL_LOCK])
-    return scored, local.MODEL
+    return scored
 
 
 def _local_pages(

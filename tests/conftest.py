@@ -93,6 +93,7 @@ def sample_dsn(warehouse: Warehouse, sample_admin_dsn: str) -> str:
 @pytest.fixture(scope="session")
 def pipeline(settings: Settings, warehouse: Warehouse, sample_dsn: str) -> Pipeline:
     """The whole path, once: what most tests read and none changes."""
+    from ai_enrich.local import FAST_MODEL
     from ai_enrich.run import enrich
     from extract.pipeline import run_extract
     from warehouse.build import AFTER_ENRICHMENT, build
@@ -101,7 +102,7 @@ def pipeline(settings: Settings, warehouse: Warehouse, sample_dsn: str) -> Pipel
     users = demo.add_sample_users(settings, warehouse)
     run_extract(sample_dsn, warehouse.dsn("owner"), settings.home)
     build(settings, warehouse)
-    enrich(warehouse.dsn("owner"))
+    enrich(warehouse.dsn("owner"), model=FAST_MODEL)
     build(settings, warehouse, select=AFTER_ENRICHMENT)
     super_admin = users.pop("")
     return Pipeline(settings, warehouse, tenants, users, super_admin)

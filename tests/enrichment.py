@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 from pydantic import SecretStr
 
+from ai_enrich.local import FAST_MODEL
 from ai_enrich.provider import Provider, price_of
 from ai_enrich.run import EnrichReport, enrich
 from tests.openai_server import KEY, Server
@@ -69,7 +70,10 @@ class Desk:
     def enrich(self, *, slug: str | None = None, batch: bool = False, **options: Any
     ) -> EnrichReport:  # fmt: skip
         """One run."""
-        return enrich(self.owner, provider=self.provider(**options), tenant_slug=slug, batch=batch)
+        return enrich(
+            self.owner, provider=self.provider(**options), tenant_slug=slug, batch=batch,
+            model=FAST_MODEL,
+        )  # fmt: skip
 
     def query(self, statement: str, *parameters: object) -> list[Any]:
         """Rows as the owner."""

@@ -32,6 +32,7 @@ COMMANDS = (
     "reconcile",
     "build",
     "enrich",
+    "eval",
     "run",
     "status",
     "serve",

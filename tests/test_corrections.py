@@ -4,6 +4,7 @@ import psycopg
 import pytest
 
 from ai_enrich.corrections import correct, month_costs, show_scores, undo_correction
+from ai_enrich.local import FAST_MODEL
 from tests.conftest import Pipeline
 from tests.enrichment import Desk
 from tests.test_cli import assert_one_line, mirante
@@ -140,7 +141,7 @@ def test_what_the_local_model_scored_says_that_nothing_left(desk: Desk) -> None:
     from ai_enrich.run import enrich
 
     desk.write("corpo", 1, ["contact: oi"])
-    enrich(desk.owner)
+    enrich(desk.owner, model=FAST_MODEL)
     (score,) = show_scores(desk.owner, "corpo", 1).scores
     assert score.sent is None
     assert score.why_not_sent == "nothing left this database for it"
@@ -164,17 +165,17 @@ def test_a_correction_wins_in_the_marts_and_is_news(pipeline: Pipeline) -> None:
         tenant_id,
     )[0][0]
     before = pipeline.query(mart, tenant_id, conversation)
-    assert not enrich(owner).is_news
+    assert not enrich(owner, model=FAST_MODEL).is_news
     correct(owner, slug, conversation, {"lead_class": "high"}, "ana@x.com")
     try:
-        assert enrich(owner).is_news  # so `mirante run` builds
+        assert enrich(owner, model=FAST_MODEL).is_news  # so `mirante run` builds
         build(pipeline.settings, pipeline.warehouse, select=AFTER_ENRICHMENT)
         ((lead_class, sentiment, status, is_qualified),) = pipeline.query(
             mart, tenant_id, conversation
         )
         assert (lead_class, sentiment, status) == ("high", before[0][1], "corrected")
         assert is_qualified
-        assert not enrich(owner).is_news
+        assert not enrich(owner, model=FAST_MODEL).is_news
     finally:
         undo_correction(owner, slug, conversation)
         build(pipeline.settings, pipeline.warehouse, select=AFTER_ENRICHMENT)

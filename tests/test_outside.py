@@ -11,17 +11,20 @@ import sys
 import time
 from collections import Counter
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
 from ai_enrich import client as outside
 from ai_enrich.client import Pace
+from ai_enrich.local import FAST_MODEL
 from ai_enrich.prompt import PROMPT_VERSION, SYSTEM, Answer, schema
 from ai_enrich.provider import Provider, price_of
 from ai_enrich.run import DUE_OUTSIDE, _count, _outside, enrich
 from tests.conftest import Pipeline
 from tests.enrichment import Desk
 from tests.openai_server import KEY, ids_of
+from tests.test_cli import assert_one_line, mirante
 from warehouse.errors import MiranteError, UsageError
 from warehouse.settings import PROJECT_ROOT, Settings
 
@@ -358,16 +361,16 @@ def test_switched_off_while_a_run_goes_on(desk: Desk) -> None:
 
 def test_without_a_provider_nothing_is_asked(desk: Desk) -> None:
     desk.fill("corpo", 5)
-    assert enrich(desk.owner).scored == 5
+    assert enrich(desk.owner, model=FAST_MODEL).scored == 5
     assert sum(desk.server.paths.values()) == 0
 
 
 def test_the_local_model_leaves_alone_what_is_scored_outside(desk: Desk) -> None:
     desk.fill("corpo", 5)
     desk.enrich()
-    assert enrich(desk.owner).scored == 0
+    assert enrich(desk.owner, model=FAST_MODEL).scored == 0
     desk.write("corpo", 9, ["contact: novo"])
-    assert enrich(desk.owner).scored == 1
+    assert enrich(desk.owner, model=FAST_MODEL).scored == 1
 
 
 def one_request(desk: Desk) -> Decimal:
@@ -440,6 +443,7 @@ def test_attempts_that_may_be_billed_stay_within_the_budget(desk: Desk) -> None:
 RUN = """
 import sys
 from decimal import Decimal
+from pathlib import Path
 from pathlib import Path
 from pydantic import SecretStr
 from ai_enrich.provider import Provider, price_of
@@ -589,3 +593,32 @@ def test_requests_and_tokens_a_minute_are_kept(desk: Desk) -> None:
     assert 1.5 < time.monotonic() - started < 15
     gaps = [b - a for a, b in zip(desk.server.times, desk.server.times[1:], strict=False)]
     assert sorted(gaps)[5] > 0.15
+
+
+def test_the_evaluation_asks_the_provider_and_says_the_cost(desk: Desk, tmp_path: Path) -> None:
+    """By the command line, masked, without a database."""
+    examples = tmp_path / "exemplos.jsonl"
+    labels = {
+        "sentiment": "neutral", "intent": "purchase", "lead_class": "high",
+        "visit_scheduled": False,
+    }  # fmt: skip
+    lines = [
+        {"id": f"c{n}", "messages": [{"from": "contact", "text": said}], "labels": labels}
+        for n, said in enumerate(("quero o plano", "meu cpf é 529.982.247-25", "quero sim"))
+    ]
+    examples.write_text("\n".join(json.dumps(line) for line in lines))
+    answers = tmp_path / "respostas.jsonl"
+    arguments = ["eval", "--provider", "openai", "--file", str(examples),
+                 "--predictions", str(answers)]  # fmt: skip
+    home = tmp_path / ".mirante"
+    assert_one_line(mirante(home, *arguments), 2, "MIRANTE_OPENAI_API_KEY is not set")
+    done = mirante(
+        home, *arguments, MIRANTE_OPENAI_API_KEY=KEY, MIRANTE_OPENAI_BASE_URL=desk.server.base_url
+    )
+    assert done.returncode == 0, done.stderr
+    assert desk.server.numbers == 3
+    assert "529.982" not in json.dumps(desk.server.bodies)
+    found = [json.loads(line) for line in answers.read_text().splitlines()]
+    assert [one["lead_class"] for one in found] == ["high", "low", "high"]
+    assert "openai/gpt-4o-mini" in done.stdout
+    assert KEY not in done.stdout + done.stderr

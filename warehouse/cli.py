@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -322,6 +323,46 @@ def enrich(
         _enrich(settings, warehouse, tenant, provider, batch=batch)
 
 
+@app.command("eval")
+def evaluate(
+    file: Annotated[Path, typer.Option("--file", metavar="F.jsonl", show_default=False)],
+    provider: Annotated[str, typer.Option(help="local, local-fast or openai.")] = "local",
+    predictions: Annotated[
+        Path | None,
+        typer.Option("--predictions", metavar="OUT.jsonl", help="One line a conversation."),
+    ] = None,
+) -> None:
+    """Measure a provider on labelled conversations; needs no database.
+
+    A line of the file: {"id", "messages": [{"from": "contact|agent|bot", "text"}], "labels":
+    {"sentiment", "intent", "lead_class", "visit_scheduled"}}; without labels it is only scored.
+
+    Example: mirante eval --file ai_enrich/data/test.jsonl --predictions answers.jsonl
+    """
+    from ai_enrich import evaluation
+    from ai_enrich.dataset import read_examples
+    from ai_enrich.provider import Provider
+
+    settings = load_settings()
+    known = dict(evaluation.PROVIDERS)
+    if provider == "openai":
+        outside = Provider.from_settings(settings)
+        if outside is None:
+            raise UsageError("MIRANTE_OPENAI_API_KEY is not set: --provider openai needs it")
+        known["openai"] = partial(evaluation.score_outside, provider=outside)
+    if provider not in known:
+        raise UsageError(f"--provider {provider!r} is not one of {', '.join(known)}, openai")
+    examples = read_examples(file)
+    if predictions is not None and not predictions.absolute().parent.is_dir():
+        raise UsageError(f"--predictions {str(predictions)!r}: its folder does not exist")
+    with err.status(f"scoring {len(examples):,} conversations …"):
+        result, answers = evaluation.evaluate(examples, known[provider], file.name)
+    if predictions is not None:
+        evaluation.write_predictions(predictions, examples, answers)
+    evaluation.show(result, out)
+    err.print(f"stored in {evaluation.store(result, settings.home / 'evaluations')}")
+
+
 def _enrich(
     settings: Settings,
     warehouse: Warehouse,
@@ -345,7 +386,7 @@ def _enrich(
     with _timed("enrich"), ProgressDisplay(err) as progress:
         report = run_enrich(
             warehouse.dsn("owner"), provider=provider, tenant_slug=tenant, batch=batch,
-            quiet_minutes=settings.ai_quiet_minutes,
+            quiet_minutes=settings.ai_quiet_minutes, model=settings.local_model,
             progress=lambda done, total: progress("enrich", "conversations", done, total),
         )  # fmt: skip
     here = report.scored - report.scored_outside

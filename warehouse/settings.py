@@ -4,6 +4,7 @@ import os
 import sys
 from decimal import Decimal
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -56,6 +57,10 @@ class Settings(BaseSettings):
     port: int = Field(8501, ge=0, le=65535, description="Its port; a taken one: the next free one.")
     cookie_secure: bool = Field(
         False, description="Behind TLS: the session cookie travels over https only."
+    )
+    local_model: Literal["words-e5-1", "words-1"] = Field(
+        "words-e5-1",
+        description="Model of the local provider; words-1 is much faster and a little worse.",
     )
     brand_name: str = Field("GeniAI Analytics", min_length=1, description="Name in the pages.")
     dbt_threads: int = Field(2, ge=1, le=16, description="Models built at once.")
