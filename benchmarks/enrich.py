@@ -75,6 +75,36 @@ print(json.dumps({"scored": report.scored_outside, "failed": report.failed, "sec
     "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 """
 
+# What this machine reaches at the moment: the same requests by the SDK alone, nothing else done.
+BARE = """
+import asyncio, sys, time
+from openai import AsyncOpenAI
+from ai_enrich.prompt import ask, body
+from ai_enrich.schema import Conversation, Message
+base_url, key, in_flight, count = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+text = ask(Conversation((Message(1, "contact", "x" * 500),)), []).text
+async def main():
+    sdk = AsyncOpenAI(api_key=key, base_url=base_url, max_retries=0)
+    left = iter(range(count))
+    async def work():
+        for _ in left:
+            await sdk.chat.completions.create(**body("gpt-4o-mini", {}, text))
+    await asyncio.gather(*(work() for _ in range(in_flight)))
+started = time.perf_counter()
+asyncio.run(main())
+print(count / (time.perf_counter() - started))
+"""
+
+
+def bare(port: int, count: int) -> float:
+    """Requests a second by the SDK alone."""
+    done = subprocess.run(
+        [sys.executable, "-c", BARE, f"http://127.0.0.1:{port}/v1", KEY, str(IN_FLIGHT),
+         str(count)],
+        cwd=PROJECT_ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return float(done.stdout)
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -151,10 +181,12 @@ def measure(
         found = run(owner, port)
         assert (found["scored"], found["failed"]) == (arguments.conversations, 0), found
         rate = found["scored"] / found["seconds"]
+        alone = bare(port, arguments.conversations // 2)
         shares.append(rate / allowed)
         print(
             f"{found['scored']:,.0f} scored in {found['seconds']:.1f} s: {rate:.0f}/s,"
-            f" {rate / allowed:.0%} of what latency allows;"
+            f" {rate / allowed:.0%} of what latency allows, {rate / alone:.0%} of the"
+            f" {alone:.0f}/s of the SDK alone;"
             f" {found['cpu'] / found['scored'] * 1000:.2f} ms CPU each;"
             f" {found['rss']:.0f} MB; tick with nothing new {found['tick']:.3f} s"
         )
