@@ -26,7 +26,7 @@ ATTEMPTS = 5
 # A server may ask for a pause of minutes: the run would rather come back later.
 LONGEST_PAUSE = 30.0
 ANSWER_BYTES = 262_144
-# A pool looks at each of its idle connections for every request: 64 in one cost 0.6 ms.
+# A pool looks at each of its idle connections for every request: small pools are cheaper.
 CONNECTIONS = 16
 BATCH_LINE_BYTES = 2 * ANSWER_BYTES
 # Of these another conversation would fare no better.
@@ -193,7 +193,7 @@ class Client:
         """The raw answer; its length is bounded, and the time of all of it by the caller."""
         request = body(self.provider.model, self.provider.price.parameters, question.text)
         completions = next(self._turns).chat.completions.with_streaming_response
-        # As extra_body, for the SDK walks through everything else type by type: 1 ms a request.
+        # As extra_body, for the SDK walks through everything else type by type: docs/decisions.md.
         async with completions.create(
             model=self.provider.model, messages=[], extra_body=request
         ) as response:
