@@ -167,6 +167,8 @@ def _score(weights: Weights, conversations: Sequence[Conversation]) -> list[Scor
             for task in CLASSES
         }
         chosen = {task: int(logits[task].argmax()) for task in CLASSES}
+        if CLASSES["lead_class"][chosen["lead_class"]] != "high":
+            chosen["visit_scheduled"] = 0  # by definition who agreed to come is a high lead
         named = {task: CLASSES[task][chosen[task]] for task in CLASSES}
         evidence = _evidence(weights, conversation, by_message, columns, values, chosen)
         scores.append(
