@@ -1,6 +1,6 @@
 """The local provider: a trained linear model in this process; no key, no text leaves the machine.
 
-Two models: `words-e5-1` (words, outline and sentence embeddings: the better one, some 10
+Two models: `words-e5-1` (words, outline and sentence embeddings: the better one, a dozen
 conversations a second) and `words-1` (no embeddings, a hundred times faster). Which is how good,
 and how they are made: docs/enrichment.md. Nothing heavy is imported until something is scored.
 """
@@ -59,10 +59,14 @@ def score_conversations(
     weights = load_weights(model)
     scores: list[Score] = []
     for start in range(0, len(conversations), BATCH):
-        batch = [features.readable(each) for each in conversations[start : start + BATCH]]
+        given = conversations[start : start + BATCH]
+        batch = [features.readable(each) for each in given]
         texts = [each for each in batch if not _is_silent(each)]
         scored = iter(_score(weights, texts)) if texts else iter(())
-        scores += [_silent(each) if _is_silent(each) else next(scored) for each in batch]
+        scores += [
+            _silent(original) if _is_silent(each) else next(scored)
+            for original, each in zip(given, batch, strict=True)
+        ]
     return scores
 
 
@@ -163,6 +167,8 @@ def _score(weights: Weights, conversations: Sequence[Conversation]) -> list[Scor
             for task in CLASSES
         }
         chosen = {task: int(logits[task].argmax()) for task in CLASSES}
+        if CLASSES["lead_class"][chosen["lead_class"]] != "high":
+            chosen["visit_scheduled"] = 0  # by definition who agreed to come is a high lead
         named = {task: CLASSES[task][chosen[task]] for task in CLASSES}
         evidence = _evidence(weights, conversation, by_message, columns, values, chosen)
         scores.append(
