@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test install lint soak bench lock clean
+.PHONY: demo test install lint soak bench model lock clean
 .DEFAULT_GOAL := demo
 
 demo: install
@@ -37,6 +37,10 @@ bench: install
 	$(BIN)/python -m benchmarks.pipeline
 	$(BIN)/python -m benchmarks.extract
 	$(BIN)/python -m benchmarks.isolation
+
+# The local provider's weights, from ai_enrich/data (minutes; the same each time).
+model: install
+	$(BIN)/python -m ai_enrich.train
 
 # Needs uv (pip install uv).
 lock:

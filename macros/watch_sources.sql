@@ -23,6 +23,7 @@
             ~ " inner join raw_chatwoot.conversations on changed.id = conversations.campaign_id",
         "app.opt_outs": of_contact.replace("{}", "contact_id"),
         "ai.conversation_scores": of_row,
+        "ai.corrections": of_row,
     }) }}
 {% endmacro %}
 

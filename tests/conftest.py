@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -21,6 +22,9 @@ from warehouse.db import SAMPLE_DATABASE, Warehouse, fetch_all, open_warehouse
 from warehouse.migrate import migrate
 from warehouse.sample import create_sample
 from warehouse.settings import PROJECT_ROOT, Settings
+
+if TYPE_CHECKING:
+    from tests.enrichment import Desk
 
 # Fixed, so that a failure on one machine is a failure on every machine.
 SAMPLE_UNTIL = datetime(2026, 6, 30, 15, 0)
@@ -93,6 +97,7 @@ def sample_dsn(warehouse: Warehouse, sample_admin_dsn: str) -> str:
 @pytest.fixture(scope="session")
 def pipeline(settings: Settings, warehouse: Warehouse, sample_dsn: str) -> Pipeline:
     """The whole path, once: what most tests read and none changes."""
+    from ai_enrich.local import FAST_MODEL
     from ai_enrich.run import enrich
     from extract.pipeline import run_extract
     from warehouse.build import build
@@ -101,7 +106,7 @@ def pipeline(settings: Settings, warehouse: Warehouse, sample_dsn: str) -> Pipel
     users = demo.add_sample_users(settings, warehouse)
     run_extract(sample_dsn, warehouse.dsn("owner"), settings.home)
     build(settings, warehouse)
-    enrich(warehouse.dsn("owner"))
+    enrich(warehouse.dsn("owner"), model=FAST_MODEL)
     build(settings, warehouse, only_if_changed=True)
     super_admin = users.pop("")
     return Pipeline(settings, warehouse, tenants, users, super_admin)
@@ -190,3 +195,24 @@ def analyst(pipeline: Pipeline) -> Iterator[tuple[str, int, int]]:
 def project_root() -> Path:
     """The checkout."""
     return PROJECT_ROOT
+
+
+@pytest.fixture(scope="session")
+def desk_warehouse(warehouse: Warehouse) -> Iterator[tuple[Warehouse, dict[str, int]]]:
+    """A database of its own to score conversations in, and its two tenants."""
+    from tests.enrichment import add_desk_tenants, open_desk_warehouse
+
+    with open_desk_warehouse(warehouse, "enrichment") as own:
+        yield own, add_desk_tenants(own)
+
+
+@pytest.fixture
+def desk(desk_warehouse: tuple[Warehouse, dict[str, int]], tmp_path: Path) -> Iterator["Desk"]:
+    """It without conversations, and a server that speaks OpenAI's protocol."""
+    from tests.enrichment import Desk
+    from tests.openai_server import Server, running
+
+    with running(Server()) as server:
+        desk = Desk(desk_warehouse[0], server, desk_warehouse[1], tmp_path)
+        desk.empty()
+        yield desk

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -43,6 +44,8 @@ tenant_app = typer.Typer(help="Client businesses and the inboxes they own.", no_
 user_app = typer.Typer(help="People who open the dashboard.", no_args_is_help=True)
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(user_app, name="user")
+score_app = typer.Typer(help="Scores: shown, corrected, paid.", no_args_is_help=True)
+app.add_typer(score_app, name="score")
 crm_app = typer.Typer(help="Customers won, from a client's CRM.", no_args_is_help=True)
 app.add_typer(crm_app, name="crm")
 audit_app = typer.Typer(help="The record of who did what.", no_args_is_help=True)
@@ -315,25 +318,104 @@ def _build(
 
 
 @app.command()
-def enrich(tenant: TenantOption = None) -> None:
-    """Score the conversations that have no score yet (a placeholder rule for now).
+def enrich(
+    provider: Annotated[
+        str | None,
+        typer.Option(help="openai|local. Default: openai where a key is set, else local."),
+    ] = None,
+    tenant: TenantOption = None,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="By the batch interface: half the price, in a day.")
+    ] = False,
+) -> None:
+    """Score the conversations that have no score of their present text yet.
 
-    Example: mirante enrich --tenant academia-corpo-em-foco
+    A second run costs nothing; --batch goes on with the batches of earlier runs.
+
+    Example: mirante enrich --tenant corpo --batch
     """
-    with _migrated() as (_, warehouse):
-        _enrich(warehouse, tenant)
+    with _migrated() as (settings, warehouse):
+        _enrich(settings, warehouse, tenant, provider, batch=batch)
 
 
-def _enrich(warehouse: Warehouse, tenant: str | None = None) -> int:
+@app.command("eval")
+def evaluate(
+    file: Annotated[Path, typer.Option("--file", metavar="F.jsonl", show_default=False)],
+    provider: Annotated[str, typer.Option(help="local, local-fast or openai.")] = "local",
+    predictions: Annotated[
+        Path | None,
+        typer.Option("--predictions", metavar="OUT.jsonl", help="One line a conversation."),
+    ] = None,
+) -> None:
+    """Measure a provider on labelled conversations; needs no database.
+
+    A line of the file: {"id", "messages": [{"from": "contact|agent|bot", "text"}], "labels":
+    {"sentiment", "intent", "lead_class", "visit_scheduled"}}; without labels it is only scored.
+
+    Example: mirante eval --file ai_enrich/data/test.jsonl --predictions answers.jsonl
+    """
+    from ai_enrich import evaluation
+    from ai_enrich.dataset import read_examples
+    from ai_enrich.provider import Provider
+
+    settings = load_settings()
+    known = dict(evaluation.PROVIDERS)
+    if provider == "openai":
+        outside = Provider.from_settings(settings)
+        if outside is None:
+            raise UsageError("MIRANTE_OPENAI_API_KEY is not set: --provider openai needs it")
+        known["openai"] = partial(evaluation.score_outside, provider=outside)
+    if provider not in known:
+        raise UsageError(f"--provider {provider!r} is not one of {', '.join(known)}, openai")
+    examples = read_examples(file)
+    if predictions is not None and not predictions.absolute().parent.is_dir():
+        raise UsageError(f"--predictions {str(predictions)!r}: its folder does not exist")
+    with err.status(f"scoring {len(examples):,} conversations …"):
+        result, answers = evaluation.evaluate(examples, known[provider], file.name)
+    if predictions is not None:
+        evaluation.write_predictions(predictions, examples, answers)
+    evaluation.show(result, out)
+    err.print(f"stored in {evaluation.store(result, settings.home / 'evaluations')}")
+
+
+def _enrich(
+    settings: Settings,
+    warehouse: Warehouse,
+    tenant: str | None = None,
+    provider_name: str | None = None,
+    *,
+    batch: bool = False,
+) -> bool:
+    """Score what is due; whether the marts have to be built again."""
+    from ai_enrich.provider import Provider
     from ai_enrich.run import enrich as run_enrich
 
-    with _timed("enrich"), err.status("scoring …") as status:
-        report = run_enrich(
-            warehouse.dsn("owner"), tenant_slug=tenant,
-            progress=lambda scored: status.update(f"{scored:,} conversations scored"),
+    if provider_name not in (None, "openai", "local"):
+        raise UsageError(f"--provider {provider_name!r}: use openai or local")
+    provider = None if provider_name == "local" else Provider.from_settings(settings)
+    if provider is None and (provider_name == "openai" or batch):
+        raise UsageError(
+            "MIRANTE_OPENAI_API_KEY is not set: --batch and --provider openai need it"
+            if provider_name != "local" else "--batch is of the provider openai, not of local"
         )  # fmt: skip
-    out.print(f"{report.scored:,} conversations scored by {report.provider}/{report.model}")
-    return report.scored
+    with _timed("enrich"), ProgressDisplay(err) as progress:
+        report = run_enrich(
+            warehouse.dsn("owner"), provider=provider, tenant_slug=tenant, batch=batch,
+            quiet_minutes=settings.ai_quiet_minutes, model=settings.local_model,
+            progress=lambda done, total: progress("enrich", "conversations", done, total),
+        )  # fmt: skip
+    here = report.scored - report.scored_outside
+    if provider is None:
+        out.print(f"{report.scored:,} conversations scored by {report.provider}/{report.model}")
+    else:
+        out.print(
+            f"{report.scored_outside:,} conversations scored by {report.provider}/{report.model}"
+            f" for US$ {report.cost_usd:.4f}, {here:,} by the local model; {report.refused:,}"
+            f" refused, {report.failed:,} failed, {report.skipped:,} skipped for the budget"
+        )
+    for warning in report.warnings:
+        err.print(f"warning: {warning}", markup=False)
+    return report.is_news
 
 
 @app.command()
@@ -344,7 +426,7 @@ def run(
     with _migrated() as (settings, warehouse):
         _extract(settings, warehouse, full=full)
         _build(settings, warehouse, only_if_changed=True)
-        if _enrich(warehouse):
+        if _enrich(settings, warehouse):
             _build(settings, warehouse, only_if_changed=True)
 
 
@@ -919,6 +1001,90 @@ def audit_list(
             (line.address_hash or "")[:12],
         )  # fmt: skip
     out.print(table if lines else "no line of that kind")
+
+
+@score_app.command("show")
+def score_show(
+    tenant: Annotated[str, typer.Option(metavar="SLUG")],
+    conversation: Annotated[int, typer.Option(help="Chatwoot's id of the conversation.")],
+) -> None:
+    """Show a conversation's scores, the messages they rest on, and what left this database.
+
+    Example: mirante score show --tenant corpo --conversation 4711
+    """
+    from ai_enrich.corrections import show_scores
+
+    with _migrated() as (_, warehouse):
+        found = show_scores(warehouse.dsn("owner"), tenant, conversation)
+    if found.correction:
+        out.print(f"corrected by {found.correction}", markup=False)
+    for score in found.scores:
+        out.print(score.headline, markup=False, soft_wrap=True)
+        for line in score.evidence:
+            out.print(f"  {line}", markup=False, soft_wrap=True)
+        if score.sent is not None:
+            out.print("  sent, masked:", markup=False)
+            for line in score.sent.splitlines():
+                out.print(f"  | {line}", markup=False, soft_wrap=True)
+        else:
+            out.print(f"  {score.why_not_sent}", markup=False)
+    if not found.scores:
+        out.print("no score yet: `mirante enrich`")
+
+
+@score_app.command("correct")
+def score_correct(
+    tenant: Annotated[str, typer.Option(metavar="SLUG")],
+    conversation: Annotated[int, typer.Option(help="Chatwoot's id of the conversation.")],
+    by: Annotated[str, typer.Option(help="Who says so: an e-mail.")] = "cli",
+    sentiment: Annotated[str | None, typer.Option(help="positive|neutral|negative")] = None,
+    intent: Annotated[
+        str | None, typer.Option(help="purchase|information|support|complaint")
+    ] = None,
+    lead_class: Annotated[str | None, typer.Option(help="high|medium|low")] = None,
+    lead_score: Annotated[int | None, typer.Option(min=0, max=100)] = None,
+    visit_scheduled: Annotated[
+        bool | None, typer.Option("--visit-scheduled/--no-visit-scheduled", show_default=False)
+    ] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Take the correction back.")] = False,
+) -> None:
+    """Say what a conversation is: it wins over every score. What is not named stays as scored.
+
+    Example: mirante score correct --tenant corpo --conversation 4711 --lead-class high
+    """
+    from ai_enrich.corrections import correct, undo_correction
+
+    labels: dict[str, str | int | bool | None] = {
+        "sentiment": sentiment, "intent": intent, "lead_class": lead_class,
+        "lead_score": lead_score, "visit_scheduled": visit_scheduled,
+    }  # fmt: skip
+    with _migrated() as (_, warehouse):
+        if undo:
+            undo_correction(warehouse.dsn("owner"), tenant, conversation)
+        else:
+            correct(warehouse.dsn("owner"), tenant, conversation, labels, by)
+    out.print("kept; the pages show it after the next `mirante build`")
+
+
+@score_app.command("costs")
+def score_costs(tenant: TenantOption = None) -> None:
+    """Show what scoring cost this month, by tenant and model, and what it may cost.
+
+    Example: mirante score costs --tenant corpo
+    """
+    from ai_enrich.corrections import month_costs
+
+    with _migrated() as (settings, warehouse):
+        rows = month_costs(warehouse.dsn("owner"), tenant)
+    table = Table("tenant", "model", "requests", "tokens in", "cached", "tokens out", "US$",
+                  "uncertain US$", "budget US$", box=None)  # fmt: skip
+    for slug, model, requests, tokens, cached, written, cost, uncertain, budget in rows:
+        table.add_row(
+            slug, model, f"{requests:,}", f"{tokens:,}", f"{cached:,}", f"{written:,}",
+            f"{cost:.4f}", f"{uncertain:.4f}", "" if budget is None else f"{budget:.2f}",
+        )  # fmt: skip
+    out.print(table if rows else "nothing was asked of a provider this month")
+    out.print(f"all tenants together may cost US$ {settings.ai_budget_usd:.2f} a month (UTC)")
 
 
 def _ask_password() -> str:

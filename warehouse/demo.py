@@ -114,6 +114,7 @@ def run_demo(
 def _run_steps(
     settings: Settings, warehouse: Warehouse, steps: Steps, conversations: int | None
 ) -> None:
+    from ai_enrich.local import FAST_MODEL
     from ai_enrich.run import enrich
     from extract.pipeline import run_extract
     from warehouse.build import build
@@ -128,8 +129,8 @@ def _run_steps(
         run_extract(warehouse.sample_dsn, warehouse.dsn("owner"), settings.home)
     with steps.step("build (dbt)"):
         build(settings, warehouse, only_if_changed=True)
-    with steps.step("enrich (local placeholder rules)"):
-        scored = enrich(warehouse.dsn("owner")).scored
+    with steps.step("enrich (local model, the fast one)"):
+        scored = enrich(warehouse.dsn("owner"), model=FAST_MODEL).scored
     with steps.step("build what follows the scores"):
         if scored:
             build(settings, warehouse, only_if_changed=True)
@@ -290,7 +291,7 @@ def _print_kpis(warehouse: Warehouse, console: Console) -> None:
     console.print(table)
     console.print(
         "1st reply: median. won: by the label venda until a CRM file is imported."
-        " Leads: by labels, phrases and placeholder scores, no trained model yet."
+        " Leads: by labels, phrases and the scores of the fast local model."
     )
 
 

@@ -4,7 +4,9 @@ import ipaddress
 import os
 import re
 import sys
+from decimal import Decimal
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -77,8 +79,37 @@ class Settings(BaseSettings):
         description="Addresses of the TLS proxy, comma-separated: X-Forwarded-For is believed of "
         "them alone. Without it all visitors behind a proxy count as one address.",
     )
+    local_model: Literal["words-e5-1", "words-1"] = Field(
+        "words-e5-1",
+        description="Model of the local provider; words-1 is much faster and a little worse.",
+    )
     brand_name: str = Field("GeniAI Analytics", min_length=1, description="Name in the pages.")
     dbt_threads: int = Field(2, ge=1, le=16, description="Models built at once.")
+    openai_api_key: SecretStr | None = Field(None, description="Absent: the local model scores.")
+    openai_base_url: str = Field(
+        "https://api.openai.com/v1",
+        pattern=r"^https?://[^\s/?#@]+(/[^\s?#@]*)?$",
+        description="Any server that speaks the protocol.",
+    )
+    openai_model: str = Field("gpt-4o-mini", min_length=1, description="One that has a price.")
+    ai_prices: Path | None = Field(
+        None, description="File of prices. Absent: ai_enrich/prices.toml."
+    )
+    ai_budget_usd: Decimal = Field(
+        Decimal(50),
+        ge=0,
+        description="US dollars a calendar month (UTC) for all tenants together.",
+    )
+    ai_quiet_minutes: int = Field(
+        30, ge=0, le=10080, description="A conversation is scored after so long without a message."
+    )
+    ai_concurrency: int = Field(64, ge=1, le=512, description="Requests in flight at most.")
+    ai_requests_per_minute: int = Field(500, ge=1, description="As the provider's account allows.")
+    ai_tokens_per_minute: int = Field(200_000, ge=1000, description="As the account allows.")
+    ai_timeout_seconds: float = Field(60, gt=0, le=600, description="For a whole answer.")
+    ai_request_days: int = Field(
+        90, ge=0, le=3650, description="How long the text that was sent is kept, masked."
+    )
 
     @field_validator("chatwoot_dsn", "chatwoot_replica_dsn", "warehouse_dsn")
     @classmethod

@@ -11,6 +11,18 @@ transcripts as (
 
 ),
 
+-- of conversations the tenant has, as the transcripts say
+corrections as (
+
+    select corrections.*
+    from {{ ref('stg_ai__corrections') }} as corrections
+    inner join transcripts
+        on
+            corrections.tenant_id = transcripts.tenant_id
+            and corrections.conversation_id = transcripts.conversation_id
+
+),
+
 aged as (
 
     select
@@ -24,7 +36,7 @@ aged as (
 
 ),
 
-final as (
+latest as (
 
     select distinct on (tenant_id, conversation_id)
         tenant_id,
@@ -49,6 +61,35 @@ final as (
         prompt_version desc,
         provider desc,
         model desc
+
+),
+
+-- what a person says wins, label by label; what it leaves open stays as scored
+final as (
+
+    select
+        coalesce(corrections.tenant_id, latest.tenant_id) as tenant_id,
+        coalesce(corrections.conversation_id, latest.conversation_id) as conversation_id,
+        latest.provider,
+        coalesce(corrections.sentiment, latest.sentiment) as sentiment,
+        coalesce(corrections.intent, latest.intent) as intent,
+        coalesce(corrections.lead_class, latest.lead_class) as lead_class,
+        latest.summary,
+        latest.next_step,
+        latest.evidence_message_ids,
+        case
+            when corrections.tenant_id is not null then 'corrected'
+            else latest.ai_status
+        end as ai_status,
+        coalesce(corrections.lead_score, latest.lead_score) as lead_score,
+        coalesce(corrections.has_visit_scheduled, latest.has_visit_scheduled)
+            as has_visit_scheduled,
+        coalesce(corrections.corrected_at, latest.scored_at) as scored_at
+    from latest
+    full outer join corrections
+        on
+            latest.tenant_id = corrections.tenant_id
+            and latest.conversation_id = corrections.conversation_id
 
 )
 

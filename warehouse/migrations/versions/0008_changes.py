@@ -2,8 +2,8 @@
 
 from warehouse.migrations import execute
 
-revision = "0007"
-down_revision = "0003"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
