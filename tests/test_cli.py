@@ -55,7 +55,8 @@ def mirante(
         [str(MIRANTE), *arguments],
         capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False,
         env={"PATH": os.environ["PATH"], "HOME": str(home.parent), "MIRANTE_HOME": str(home),
-             "COLUMNS": "200", **environment},
+             # the one that scored the pipeline's sample: the other would score it all again
+             "MIRANTE_LOCAL_MODEL": "words-1", "COLUMNS": "200", **environment},
     )  # fmt: skip
 
 
