@@ -25,9 +25,9 @@ from tests.serving import (
     chromium,
     serving,
 )
+from warehouse import demo, users
 from warehouse.audit import SYSTEM
 from warehouse.branding import clean_logo, set_branding
-from warehouse import demo, users
 from warehouse.db import Warehouse
 
 pytestmark = pytest.mark.browser

@@ -23,12 +23,21 @@ SCHEMAS = {
 }
 # A relation of these that is on no list fails the matrix; of the others nobody reads anything.
 LISTED = {
-    "ai": {"conversation_scores"},
+    "ai": {
+        "batches",
+        "batches_id_seq",
+        "conversation_scores",
+        "corrections",
+        "ledger",
+        "requests",
+    },
     "app": {
         "alembic_version",
         "analyst_logins",
         "audit_log",
         "builds",
+        "built_inboxes",
+        "changed_conversations",
         "crm_rows",
         "devices",
         "erased_rows",
@@ -50,6 +59,7 @@ LISTED = {
         # sequences
         "audit_log_id_seq",
         "builds_id_seq",
+        "changed_conversations_id_seq",
         "crm_rows_id_seq",
         "data_version",
         "funnel_rules_id_seq",
@@ -73,6 +83,7 @@ ALLOWED: dict[tuple[str, str], tuple[frozenset[str], str]] = {
     **{("mirante_analyst", f"marts.{name}"): (READ, EMPTY) for name in MARTS},
     **{("mirante_super", f"marts.{name}"): (READ, WHOLE) for name in MARTS + AGENCY_MARTS},
     ("mirante_app", "app.tenant_branding"): (READ, BY_SETTING),
+    ("mirante_app", "ai.corrections"): (ALL - {"truncate"}, BY_SETTING),
     **{
         ("mirante_auth", f"app.{name}"): (READ, WHOLE)
         for name in ("tenants", "analyst_logins", "builds", "sync_runs", "data_version")

@@ -330,6 +330,14 @@ def remove_rows(connection: Connection[Any], tenant_id: int, inbox_ids: list[int
     too), and one with none of them, being sums over all inboxes, every row of the tenant: the
     next build makes again what is still the tenant's. So a mart that is new needs no entry here.
     """
+    if _exists(connection, "marts.fct_conversations"):
+        # Sums and contacts that go below are made again from all the tenant has left.
+        connection.execute(
+            "insert into app.changed_conversations (conversation_id, source_table)"
+            " select conversation_id, 'app.tenant_inboxes' from marts.fct_conversations"
+            " where tenant_id = %s",
+            [tenant_id],
+        )
     connection.execute(
         "create temp table moved (kind text, id bigint, primary key (kind, id)) on commit drop"
     )
