@@ -231,6 +231,15 @@ def test_edit_changes_what_is_given_and_records_it(owner: str) -> None:
     )
     assert fetch_all(owner, "select last_value from app.data_version")[0][0] > version
     assert edit_tenant(owner, "teste-a", {"name": "Outro"}, SYSTEM) == []
+    for budget in (12.5, 0.0, None):
+        edit_tenant(owner, "teste-a", {"ai_budget_usd": budget}, SYSTEM)
+        line = list_lines(owner, action="tenant.edit", limit=1)[0]
+        assert line.after == {"ai_budget_usd": budget}
+    assert line.before == {"ai_budget_usd": 0.0}
+    assert edit_tenant(owner, "teste-a", {"ai_outside_allowed": False}, SYSTEM)
+    assert fetch_all(
+        owner, "select ai_budget_usd, ai_outside_allowed from app.tenants where slug = 'teste-a'"
+    ) == [(None, False)]
 
 
 @pytest.mark.parametrize(
@@ -244,6 +253,7 @@ def test_edit_changes_what_is_given_and_records_it(owner: str) -> None:
         ({"slug": "teste-b"}, "--new-slug 'teste-b' is taken"),
         ({"plan": "ouro"}, "--plan 'ouro' does not exist"),
         ({"max_users": -1}, "--max-users -1"),
+        ({"ai_budget_usd": -0.5}, "--ai-budget-usd -0.5"),
         ({"max_users": 2**40}, "refused|--max-users"),
     ],
 )

@@ -533,6 +533,19 @@ def tenant_edit(
     max_conversations_per_month: Annotated[
         int | None, typer.Option(min=0, help="0: as the plan says. Told, never cut.")
     ] = None,
+    ai_budget_usd: Annotated[
+        float | None,
+        typer.Option(
+            min=-1, help="A month, for scores by a provider outside; -1: only the limit of all."
+        ),
+    ] = None,
+    ai_outside: Annotated[
+        bool | None,
+        typer.Option(
+            "--ai-outside/--no-ai-outside",
+            help="Whether any text of this client may go to a provider outside.",
+        ),
+    ] = None,
 ) -> None:
     """Change a client; what is not given stays.
 
@@ -540,7 +553,7 @@ def tenant_edit(
     """
     given: dict[str, object] = {
         "slug": new_slug, "name": name, "segment": segment, "timezone": timezone,
-        "currency": currency, "plan": plan,
+        "currency": currency, "plan": plan, "ai_outside_allowed": ai_outside,
     }  # fmt: skip
     changes = {column: value for column, value in given.items() if value is not None}
     bounds = {
@@ -548,6 +561,8 @@ def tenant_edit(
         "max_conversations_per_month": max_conversations_per_month,
     }  # fmt: skip
     changes |= {column: _limit(value) for column, value in bounds.items() if value is not None}
+    if ai_budget_usd is not None:
+        changes["ai_budget_usd"] = round(ai_budget_usd, 2) if ai_budget_usd >= 0 else None
     if not changes:
         raise UsageError("nothing to change: see `mirante tenant edit --help`")
     with _migrated() as (_, warehouse):

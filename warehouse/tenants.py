@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -31,6 +32,7 @@ GRACE_DAYS = 30
 EDITABLE = (
     "slug", "name", "segment", "timezone", "currency", "plan",
     "max_users", "max_inboxes", "max_conversations_per_month",
+    "ai_budget_usd", "ai_outside_allowed",
 )  # fmt: skip
 
 
@@ -146,7 +148,10 @@ def edit_tenant(owner_dsn: str, slug: str, changes: Mapping[str, Any], actor: Ac
         row = connection.execute(
             sql.SQL("select {} from app.tenants where id = %s").format(columns), [tenant.id]
         ).fetchone()
-        before = dict(zip(EDITABLE, row or (), strict=True))
+        before = {
+            name: float(value) if isinstance(value, Decimal) else value
+            for name, value in zip(EDITABLE, row or (), strict=True)
+        }
         changed = {name: value for name, value in changes.items() if before[name] != value}
         if not changed:
             return []
