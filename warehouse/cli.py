@@ -398,10 +398,12 @@ def _enrich(
             "MIRANTE_OPENAI_API_KEY is not set: --batch and --provider openai need it"
             if provider_name != "local" else "--batch is of the provider openai, not of local"
         )  # fmt: skip
+    # Without a source of its own it is the demo, which another model would score anew for minutes.
+    model = settings.local_model or ("words-e5-1" if settings.chatwoot_dsn else "words-1")
     with _timed("enrich"), ProgressDisplay(err) as progress:
         report = run_enrich(
             warehouse.dsn("owner"), provider=provider, tenant_slug=tenant, batch=batch,
-            quiet_minutes=settings.ai_quiet_minutes, model=settings.local_model,
+            quiet_minutes=settings.ai_quiet_minutes, model=model,
             progress=lambda done, total: progress("enrich", "conversations", done, total),
         )  # fmt: skip
     here = report.scored - report.scored_outside

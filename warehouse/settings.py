@@ -79,9 +79,10 @@ class Settings(BaseSettings):
         description="Addresses of the TLS proxy, comma-separated: X-Forwarded-For is believed of "
         "them alone. Without it all visitors behind a proxy count as one address.",
     )
-    local_model: Literal["words-e5-1", "words-1"] = Field(
-        "words-e5-1",
-        description="Model of the local provider; words-1 is much faster and a little worse.",
+    local_model: Literal["words-e5-1", "words-1"] | None = Field(
+        None,
+        description="Model of the local provider: words-e5-1, or words-1, which is much faster and "
+        "a little worse. Absent: words-e5-1, on the demo's sample words-1.",
     )
     brand_name: str = Field("GeniAI Analytics", min_length=1, description="Name in the pages.")
     dbt_threads: int = Field(2, ge=1, le=16, description="Models built at once.")

@@ -1,11 +1,11 @@
-with scores as (
+with scores as not materialized (
 
     select * from {{ ref('stg_ai__conversation_scores') }}
     where score_status = 'ok'  -- so a newer failure hides no older score
 
 ),
 
-transcripts as (
+transcripts as not materialized (
 
     select * from {{ ref('int_conversation_transcripts') }}
 
@@ -67,9 +67,10 @@ latest as (
 -- what a person says wins, label by label; what it leaves open stays as scored
 final as (
 
+    -- two parts instead of a full join: a build asks for some conversations, and these it finds
     select
-        coalesce(corrections.tenant_id, latest.tenant_id) as tenant_id,
-        coalesce(corrections.conversation_id, latest.conversation_id) as conversation_id,
+        latest.tenant_id,
+        latest.conversation_id,
         latest.provider,
         coalesce(corrections.sentiment, latest.sentiment) as sentiment,
         coalesce(corrections.intent, latest.intent) as intent,
@@ -86,10 +87,33 @@ final as (
             as has_visit_scheduled,
         coalesce(corrections.corrected_at, latest.scored_at) as scored_at
     from latest
-    full outer join corrections
+    left join corrections
         on
             latest.tenant_id = corrections.tenant_id
             and latest.conversation_id = corrections.conversation_id
+
+    union all
+
+    select
+        corrections.tenant_id,
+        corrections.conversation_id,
+        null as provider,
+        corrections.sentiment,
+        corrections.intent,
+        corrections.lead_class,
+        null as summary,
+        null as next_step,
+        null as evidence_message_ids,
+        'corrected' as ai_status,
+        corrections.lead_score,
+        corrections.has_visit_scheduled,
+        corrections.corrected_at as scored_at
+    from corrections
+    left join scores
+        on
+            corrections.tenant_id = scores.tenant_id
+            and corrections.conversation_id = scores.conversation_id
+    where scores.tenant_id is null
 
 )
 
