@@ -51,7 +51,7 @@
     {%- set has_inbox = "inbox_id" in arguments["dest_columns"] | map(attribute="name") %}
     {%- set key = "tenant_id, date, inbox_id" if has_inbox else "tenant_id, date" %}
     delete from {{ target }}
-    where ({{ key }}) in (select distinct {{ key }} from {{ ref('int_days_touched') }});
+    where ({{ key }}) in (select distinct {{ key }} from touched_now);
     {{ _insert_all(target, new_rows, arguments["dest_columns"]) }}
 {% endmacro %}
 
@@ -59,9 +59,7 @@
 {% macro get_incremental_touched_contacts_sql(arguments) %}
     {%- set target, new_rows = arguments["target_relation"], arguments["temp_relation"] %}
     delete from {{ target }}
-    where (tenant_id, contact_id) in (
-        select tenant_id, contact_id from {{ ref('int_contacts_touched') }}
-    );
+    where (tenant_id, contact_id) in (select tenant_id, contact_id from touched_now);
     {{ _insert_all(target, new_rows, arguments["dest_columns"]) }}
 {% endmacro %}
 
@@ -70,7 +68,7 @@
 {% macro get_incremental_touched_months_sql(arguments) %}
     {%- set target, new_rows = arguments["target_relation"], arguments["temp_relation"] %}
     delete from {{ target }}
-    where (tenant_id, month) in (select tenant_id, month from {{ touched_months() }} as touched);
+    where (tenant_id, month) in (select tenant_id, month from touched_now);
     {{ _insert_all(target, new_rows, arguments["dest_columns"]) }}
 {% endmacro %}
 

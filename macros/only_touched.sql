@@ -27,58 +27,66 @@
 {%- endmacro %}
 
 
-{# The same for aggregates: the days, or the contacts, of which a conversation changed. `columns`
-   are compared with the first as many of the key. #}
+{# The same for aggregates: the days, contacts or months of which a conversation changed. What is
+   noted can grow while a model is made, by others that run beside it; so its pre-hook takes what it
+   goes by, for what it reads and for what it deletes (incremental_strategies.sql), and gathers
+   statistics, without which the planner reads whole facts for a few days. #}
+{% macro take_touched(note) -%}
+    {%- if not execute %}
+        {%- do [ref(note), ref('int_days_touched')] %}
+    {%- elif is_incremental() %}
+    create temporary table touched_now on commit drop as
+    {{ touched_months() if note == 'dim_tenants' else "select * from " ~ ref(note) }};
+    analyze touched_now
+    {%- endif %}
+{%- endmacro %}
+
+
+{# `columns` are compared with as many of the note's. #}
 {% macro only_touched_days(word, columns='tenant_id, date, inbox_id') -%}
-    {{ _only_touched_keys(word, columns, 'int_days_touched', ['tenant_id', 'date', 'inbox_id']) }}
+    {{ _only_touched_keys(word, columns, ['tenant_id', 'date', 'inbox_id']) }}
 {%- endmacro %}
 
 
 {% macro only_touched_contacts(word, columns='tenant_id, contact_id') -%}
-    {{ _only_touched_keys(word, columns, 'int_contacts_touched', ['tenant_id', 'contact_id']) }}
+    {{ _only_touched_keys(word, columns, ['tenant_id', 'contact_id']) }}
+{%- endmacro %}
+
+
+{% macro _only_touched_keys(word, columns, key) -%}
+    {%- if execute and is_incremental() %}
+        {{- word }} ({{ columns }}) in (
+            select distinct {{ key[:columns.split(',') | length] | join(", ") }} from touched_now
+        )
+    {%- endif %}
 {%- endmacro %}
 
 
 {# Months that a touched day is part of, and all of a tenant whose name or segment changed. #}
 {% macro touched_months() %}
-    (
-        select distinct
-            tenant_id,
-            date_trunc('month', date)::date as month
-        from {{ ref('int_days_touched') }}
-        union
-        select
-            months.tenant_id,
-            months.month
-        from {{ this }} as months
-        left join {{ ref('dim_tenants') }} as tenants on months.tenant_id = tenants.tenant_id
-        where (months.slug, months.name, months.segment)
-            is distinct from (tenants.slug, tenants.name, tenants.segment)
-    )
+    select distinct
+        tenant_id,
+        date_trunc('month', date)::date as month
+    from {{ ref('int_days_touched') }}
+    union
+    select
+        months.tenant_id,
+        months.month
+    from {{ this }} as months
+    left join {{ ref('dim_tenants') }} as tenants on months.tenant_id = tenants.tenant_id
+    where (months.slug, months.name, months.segment)
+        is distinct from (tenants.slug, tenants.name, tenants.segment)
 {% endmacro %}
 
 
 {# `alias` is a table with a tenant_id; `date` one of its columns, by which an index leads to the
    month's rows. #}
 {% macro only_touched_months(alias, date) -%}
-    {%- if not execute or is_incremental() %}{% set days = ref('int_days_touched') %}{% endif %}
     {%- if execute and is_incremental() %}
-        inner join {{ touched_months() }} as touched_months
+        inner join touched_now
             on
-                {{ alias }}.tenant_id = touched_months.tenant_id
-                and {{ alias }}.{{ date }} >= touched_months.month
-                and {{ alias }}.{{ date }} < touched_months.month + interval '1 month'
-    {%- endif %}
-{%- endmacro %}
-
-
-{% macro _only_touched_keys(word, columns, model_name, key) -%}
-    {%- if not execute or is_incremental() %}
-        {%- set touched = ref(model_name) %}
-    {%- endif %}
-    {%- if execute and is_incremental() %}
-        {{- word }} ({{ columns }}) in (
-            select distinct {{ key[:columns.split(',') | length] | join(", ") }} from {{ touched }}
-        )
+                {{ alias }}.tenant_id = touched_now.tenant_id
+                and {{ alias }}.{{ date }} >= touched_now.month
+                and {{ alias }}.{{ date }} < touched_now.month + interval '1 month'
     {%- endif %}
 {%- endmacro %}

@@ -1,4 +1,7 @@
-{{ config(incremental_strategy='touched_days') }}
+{{ config(
+    incremental_strategy='touched_days',
+    pre_hook="{{ take_touched('int_days_touched') }}",
+) }}
 
 with conversations as (
 

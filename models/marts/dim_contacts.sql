@@ -1,4 +1,7 @@
-{{ config(incremental_strategy='touched_contacts') }}
+{{ config(
+    incremental_strategy='touched_contacts',
+    pre_hook="{{ take_touched('int_contacts_touched') }}",
+) }}
 
 -- Chatwoot's own dates and counts of a contact mix all who share the account; these come from the
 -- tenant's conversations alone.

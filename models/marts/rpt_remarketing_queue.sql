@@ -1,4 +1,7 @@
-{{ config(incremental_strategy='touched_contacts') }}
+{{ config(
+    incremental_strategy='touched_contacts',
+    pre_hook="{{ take_touched('int_contacts_touched') }}",
+) }}
 
 -- Whom to write to again. How long a lead lies idle is no column: it changes by the clock alone and
 -- is computed on reading.
