@@ -19,6 +19,7 @@ import pytest
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from ai_enrich.local import FAST_MODEL
 from ai_enrich.run import enrich
 from extract.pipeline import run_extract
 from tests.conftest import SAMPLE_UNTIL, own_databases
@@ -298,7 +299,7 @@ class History:
         )
 
     def scores_come(self) -> None:
-        enrich(self.warehouse.dsn("owner"))
+        enrich(self.warehouse.dsn("owner"), model=FAST_MODEL, quiet_minutes=0)
 
     def score_changes(self) -> None:
         self.owner.execute(
