@@ -361,5 +361,6 @@ def _stale(results: Sequence[Any]) -> str:
 def _one_line(message: str) -> str:
     """The error itself without PostgreSQL's quoted values, which may be somebody's message."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
-    text = lines[1] if len(lines) > 1 and lines[0].endswith("Error") else lines[0]
+    is_heading = re.search(r"Error( in \w+ .*)?$", lines[0]) is not None
+    text = lines[1] if len(lines) > 1 and is_heading else lines[0]
     return re.sub(r': ".*"', ': "…"', text)
