@@ -97,13 +97,13 @@ final as (
     select
         corrections.tenant_id,
         corrections.conversation_id,
-        null as provider,
+        scores.provider,
         corrections.sentiment,
         corrections.intent,
         corrections.lead_class,
-        null as summary,
-        null as next_step,
-        null as evidence_message_ids,
+        scores.summary,
+        scores.next_step,
+        scores.evidence_message_ids,
         'corrected' as ai_status,
         corrections.lead_score,
         corrections.has_visit_scheduled,
@@ -113,7 +113,7 @@ final as (
         on
             corrections.tenant_id = scores.tenant_id
             and corrections.conversation_id = scores.conversation_id
-    where scores.tenant_id is null
+    where scores.tenant_id is null  -- so all that is of scores is null
 
 )
 
