@@ -31,12 +31,13 @@
    noted can grow while a model is made, by others that run beside it; so its pre-hook takes what it
    goes by, for what it reads and for what it deletes (incremental_strategies.sql), and gathers
    statistics, without which the planner reads whole facts for a few days. #}
-{% macro take_touched(note) -%}
+{% macro take_touched(what) -%}
     {%- if not execute %}
-        {%- do [ref(note), ref('int_days_touched')] %}
+        {%- do [ref('int_days_touched'), ref('int_contacts_touched')] %}
     {%- elif is_incremental() %}
     create temporary table touched_now on commit drop as
-    {{ touched_months() if note == 'dim_tenants' else "select * from " ~ ref(note) }};
+    {% if what == 'months' %}{{ touched_months() }}
+    {%- else %}select * from {{ ref('int_' ~ what ~ '_touched') }}{% endif %};
     analyze touched_now
     {%- endif %}
 {%- endmacro %}

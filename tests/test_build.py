@@ -114,7 +114,7 @@ def test_build_is_due_only_when_an_input_changed(
     )
     assert due() == (
         "int_inbox_settings int_conversations_touched int_days_touched int_contacts_touched"
-        " source:ai.conversation_scores+"
+        " fct_conversations source:ai.conversation_scores+"
     )
     owner.execute("delete from app.changed_conversations")
     assert due() == "none"

@@ -424,6 +424,39 @@ def test_what_changed_built_alone_equals_everything_built(
     assert not differences(history, "kept"), f"seed {seed}: {done}"
 
 
+def test_a_build_of_less_than_everything_is_enough(history: History) -> None:
+    """What `mirante run` does after one change that is noted: the models that follow from it."""
+    owner = history.owner
+    conversation = history.any("conversations", "contact_id is not null")
+    ((tenant_id, contact_id),) = owner.execute(
+        "select tenant_id, contact_id from marts.rpt_remarketing_queue order by 1, 2 limit 1"
+    ).fetchall()
+    campaign = history.add(
+        "campaigns", {"inbox_id": conversation["inbox_id"]}, title="Inverno", account_id=1
+    )
+    history.build()
+    changes: tuple[Callable[[], Any], ...] = (
+        lambda: owner.execute("insert into app.opt_outs values (%s, %s)", [tenant_id, contact_id]),
+        lambda: owner.execute("delete from app.opt_outs where contact_id = %s", [contact_id]),
+        history.score_changes, history.attachment_comes_or_goes, history.label_comes_or_goes,
+        history.survey_is_answered, history.participant_comes, history.contact_changes,
+        history.event_comes, history.message_arrives, history.conversation_changes,
+        lambda: history.change("conversations", conversation, campaign_id=campaign),
+        lambda: history.change("campaigns", {"id": campaign}, title="Verão"),
+    )  # fmt: skip
+    queue = "select count(*) from marts.rpt_remarketing_queue where contact_id = %s"
+    for number, change in enumerate(changes):
+        change()
+        assert not build(history.settings, history.warehouse, only_if_changed=True).skipped
+        assert history.column("select count(*) from app.changed_conversations") == [0]
+        if number < 2:
+            assert owner.execute(queue, [contact_id]).fetchone() == (number,)
+    assert build(history.settings, history.warehouse, only_if_changed=True).skipped
+    snapshot(history, "kept")
+    history.build(full_refresh=True)
+    assert differences(history, "kept") == {}
+
+
 def test_the_comparison_sees_a_row(history: History) -> None:
     """The test of the test: one value that a build did not bring about."""
     snapshot(history, "kept")

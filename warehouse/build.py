@@ -43,9 +43,9 @@ select
 # Of the notes alone a build of less than everything can be made.
 NOTED, REST = slice(0, 1), slice(1, None)
 NOTHING_NOTED = (None,)
-# Comes before whatever reads what was noted.
+# In every build: what is touched, and the facts that say which days and contacts that is.
 BOOKKEEPING = ("int_inbox_settings", "int_conversations_touched", "int_days_touched",
-               "int_contacts_touched")  # fmt: skip
+               "int_contacts_touched", "fct_conversations")  # fmt: skip
 
 
 @dataclass(frozen=True)

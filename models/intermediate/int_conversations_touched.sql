@@ -48,6 +48,12 @@ events as (
 
 ),
 
+campaigns as (
+
+    select * from {{ ref('stg_chatwoot__campaigns') }}
+
+),
+
 inboxes as (
 
     select coalesce(settings.inbox_id, built_settings.inbox_id) as inbox_id
@@ -59,7 +65,8 @@ inboxes as (
 
 {%- if is_incremental() and built_conversations %}
 
--- Rows are an inbox's by their conversation, and in parity also by themselves.
+-- Rows are an inbox's by their conversation, in parity also by themselves, and a campaign's title is
+-- for whoever has the campaign's inbox.
 found as (
 
     select conversation_id from changes
@@ -82,6 +89,13 @@ found as (
     from inboxes
     inner join events on inboxes.inbox_id = events.inbox_id
     where events.conversation_id is not null
+
+    union
+
+    select conversations.conversation_id
+    from inboxes
+    inner join campaigns on inboxes.inbox_id = campaigns.inbox_id
+    inner join conversations on campaigns.campaign_id = conversations.campaign_id
 
     union
 

@@ -1,6 +1,6 @@
 {{ config(
     incremental_strategy='touched_days',
-    pre_hook="{{ take_touched('int_days_touched') }}",
+    pre_hook="{{ take_touched('days') }}",
 ) }}
 
 with conversations as not materialized (

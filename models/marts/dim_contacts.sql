@@ -1,6 +1,6 @@
 {{ config(
     incremental_strategy='touched_contacts',
-    pre_hook="{{ take_touched('int_contacts_touched') }}",
+    pre_hook="{{ take_touched('contacts') }}",
 ) }}
 
 -- Chatwoot's own dates and counts of a contact mix all who share the account; these come from the

@@ -1,6 +1,6 @@
 {{ config(
     incremental_strategy='touched_contacts',
-    pre_hook="{{ take_touched('int_contacts_touched') }}",
+    pre_hook="{{ take_touched('contacts') }}",
 ) }}
 
 -- Whom to write to again. How long a lead lies idle is no column: it changes by the clock alone and

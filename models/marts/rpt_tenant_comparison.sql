@@ -2,7 +2,7 @@
 -- this: no policy and no grant for anybody else.
 {{ config(
     incremental_strategy='touched_months',
-    pre_hook="{{ take_touched('dim_tenants') }}",
+    pre_hook="{{ take_touched('months') }}",
     grants={'select': ['mirante_super']},
 ) }}
 
