@@ -17,7 +17,7 @@ from typing import Any
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
-from ai_enrich.client import Client
+from ai_enrich.client import BatchGoneError, Client
 from ai_enrich.prompt import PROMPT_VERSION, Reply, body, judge
 from ai_enrich.provider import Provider
 from ai_enrich.run import due_pages
@@ -26,7 +26,7 @@ from warehouse.errors import MiranteError
 
 LOCK = 0x4D495242_41
 PAGE = 200
-BATCH_CONVERSATIONS = 20_000  # the provider takes 50,000 and 200 MB; a transcript is 12 kB at most
+BATCH_CONVERSATIONS = 10_000  # the provider takes 50,000 and 200 MB; the longest line has 18 kB
 FIRST_POLL, LONGEST_POLL = 1.0, 60.0
 OVER = {"completed", "failed", "expired", "cancelled"}
 MESSAGE_ID = re.compile(r"^\[(\d+)\] ", re.MULTILINE)
@@ -71,7 +71,6 @@ async def score_in_batches(
         run = _BatchRun(client, store, states, provider, parameters, progress)
         await run.claim(reader)
         await run.finish()
-        await store.forget()
     if run.given_up:
         raise MiranteError(f"openai batch: {'; '.join(run.given_up)}; what it left is due again")
     return store.tally
@@ -117,22 +116,13 @@ class _BatchRun:
         return int(id_)
 
     async def finish(self) -> None:
-        """Bring every open batch to its end.
-
-        One of another model or prompt is given up, and one of a tenant that sends nothing any more.
-        """
-        for batch in await self._open():
-            is_other = (batch.model, batch.prompt_version) != (self.provider.model, PROMPT_VERSION)
-            if is_other or not batch.is_allowed:
-                await self._let_go(batch)
-                why = "model or prompt changed" if is_other else "tenant sends nothing outside"
-                await self._set(batch, state="failed", error=why)
+        """Bring every open batch to its end, one after the other; a refused one is given up."""
         waiting = await self._open()
         total = sum(batch.conversations for batch in waiting)
         pause = FIRST_POLL
         while waiting:
             for batch in waiting:
-                if await self._advance(batch):
+                if await self._goes_on(batch):
                     pause = FIRST_POLL
             tally = self.store.tally
             self.progress(tally.ok + tally.refused + tally.failed, total)
@@ -154,6 +144,33 @@ class _BatchRun:
             {"tenant": self.parameters["tenant"]},
         )
         return await cursor.fetchall()
+
+    async def _goes_on(self, batch: Batch) -> bool:
+        """Do the next step of one batch, or give it up; whether anything happened.
+
+        Given up is one of another model or prompt, one of a tenant that sends nothing any more
+        (looked at before each step), and one whose step is refused for good.
+        """
+        if (batch.model, batch.prompt_version) != (self.provider.model, PROMPT_VERSION):
+            await self._give_up(batch, "model or prompt changed")
+        elif not batch.is_allowed:
+            await self._give_up(batch, "tenant sends nothing outside")
+        else:
+            try:
+                return await self._advance(batch)
+            except BatchGoneError as gone:
+                await self._give_up(batch, str(gone))
+                self.given_up.append(f"{batch.remote_id or batch.id}: {gone}")
+        return True
+
+    async def _give_up(self, batch: Batch, why: str) -> None:
+        """What it claimed is due again; what was sent may be billed all the same."""
+        if batch.remote_id:
+            await self.client.cancel(batch.remote_id)
+        is_sent = batch.state != "claimed"
+        await self.store.release_batch(batch.tenant_id, batch.id, may_be_billed=is_sent)
+        await self._set(batch, state="failed", error=why)
+        await self.client.delete_files(batch.input_file_id)
 
     async def _advance(self, batch: Batch) -> bool:
         """Do the next step of one batch; whether it went on."""
@@ -178,7 +195,9 @@ class _BatchRun:
         for result_id in (job.output_file_id, job.error_file_id):
             if result_id:
                 await self._store(batch, result_id)
-        await self._let_go(batch)
+        # What has no result was not processed, and is not billed: it is due again.
+        await self.store.release_batch(batch.tenant_id, batch.id, may_be_billed=False)
+        await self.client.delete_files(batch.input_file_id, job.output_file_id, job.error_file_id)
         if job.status == "completed":
             await self._set(batch, state="stored")
         else:
@@ -249,14 +268,6 @@ class _BatchRun:
                     answered.append(Answered((batch.tenant_id, conversation_id, sha256), reply))
             if answered:
                 await self.store.settle(answered)
-
-    async def _let_go(self, batch: Batch) -> None:
-        """What has no result was not processed, and is not billed: it is due again."""
-        await self.states.execute(
-            "update ai.requests set state = 'released', batch_id = null, settled_at = now()"
-            " where tenant_id = %s and batch_id = %s and state = 'reserved'",
-            [batch.tenant_id, batch.id],
-        )
 
 
 def _custom_id(conversation_id: int, sha256: str) -> str:

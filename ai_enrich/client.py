@@ -1,6 +1,7 @@
 """OpenAI, or any server that speaks its protocol: asked at a pace that it bears."""
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import random
@@ -247,6 +248,17 @@ class Client:
         with self._explained("batch"):
             return await self._sdk.batches.retrieve(batch_id)
 
+    async def cancel(self, batch_id: str) -> None:
+        """Ask for the end of a job; one that is over, or not there, is no error."""
+        with contextlib.suppress(openai.OpenAIError, httpx2.HTTPError):
+            await self._sdk.batches.cancel(batch_id)
+
+    async def delete_files(self, *file_ids: str | None) -> None:
+        """Take files away from the provider, as far as it lets us."""
+        for file_id in filter(None, file_ids):
+            with contextlib.suppress(openai.OpenAIError, httpx2.HTTPError):
+                await self._sdk.files.delete(file_id)
+
     async def lines(self, file_id: str) -> AsyncIterator[str]:
         """The lines of a result file, one at a time; an overlong one comes empty."""
         with self._explained("download"):
@@ -271,6 +283,10 @@ class Client:
         return _Explained(self, what)
 
 
+class BatchGoneError(MiranteError):
+    """What a step of a batch needs the provider does not take or does not have: it never will."""
+
+
 class _TooLongError(Exception):
     """An answer beyond the bound."""
 
@@ -292,6 +308,8 @@ class _Explained:
         trace: TracebackType | None,
     ) -> None:
         way_out = "; `mirante enrich --batch` goes on from here"
+        if isinstance(error, openai.APIStatusError) and error.status_code in (400, 404, 413):
+            raise BatchGoneError(f"{self._what} refused with {error.status_code}") from None
         if isinstance(error, openai.APIStatusError):
             reason = self._client._judge(error)
             raise MiranteError(f"openai {self._what}: {reason}{way_out}") from None

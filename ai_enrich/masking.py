@@ -15,7 +15,11 @@ HANDLE = re.compile(r"(?<![\w<])@\w[\w.]{2,}")
 PHONE = re.compile(r"(?<![\w.,])9?\d{4}[ .-]\d{4}(?![\w]|[.,]\d)")
 YEARS = re.compile(r"(?:19|20)\d\d.(?:19|20)\d\d")
 LONG_NUMBER = re.compile(r"\d(?:[ ./-]?\d){7,}")
-DATE_OR_MONEY = re.compile(r"\d{1,2}[/.-]\d{1,2}[/.-](?:\d{4}|\d\d)(?: \d\d?)?|\d{1,3}(?:\.\d{3})+")
+DATE = re.compile(r"\d{1,2}[/.-]\d{1,2}[/.-](?:\d{4}|\d\d)(?: \d\d?)?")
+# Between digits: what nobody sees, and what people and phones write in place of a hyphen or space.
+UNSEEN = re.compile(r"(?<=\d)[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]+(?=\d)")
+HYPHENS = re.compile(r"(?<=[\d)])[\u2010-\u2015\u2212_*~]+(?=\d)")
+SPACES = re.compile(r"(?<=[\d)])\s+(?=\d)")
 WORD = re.compile(r"[^\W\d_]+")
 # "meu nome é Ana Lima": what people call themselves, known to Chatwoot or not.
 SAID_NAME = re.compile(
@@ -46,8 +50,8 @@ def mask(texts: Sequence[str], names: Iterable[str]) -> list[str]:
     One text in, one text out, in order. Names are known by whole words, whatever their case and
     accents; a name that is an everyday word too ("Rosa") only where it has a capital.
     """
-    joined = [_identifiers(text) for text in texts]
-    parts = _parts(names)
+    joined = [_identifiers(unicodedata.normalize("NFC", text)) for text in texts]
+    parts = _parts(unicodedata.normalize("NFC", name) for name in names)
     for text in joined:
         for said in SAID_NAME.findall(text):
             parts |= _parts([said])
@@ -62,14 +66,15 @@ def _identifiers(text: str) -> str:
     # Every identifier has digits, and looking for all of them takes 4 ms a 1,000 characters.
     if sum(map(str.isdigit, text)) < 4:
         return text
+    text = SPACES.sub(" ", HYPHENS.sub("-", UNSEEN.sub("", text)))
     text = BR.sub(r"<\1>", tarja.mask(text))
     text = PHONE.sub(lambda found: found[0] if YEARS.fullmatch(found[0]) else "<TELEFONE>", text)
     return LONG_NUMBER.sub(_number, text)
 
 
 def _number(found: re.Match[str]) -> str:
-    """A long number that is neither a date, years, nor money stands for somebody."""
-    is_plain = DATE_OR_MONEY.fullmatch(found[0]) or YEARS.fullmatch(found[0])
+    """A number of eight digits or more that is neither a date nor years stands for somebody."""
+    is_plain = DATE.fullmatch(found[0]) or YEARS.fullmatch(found[0])
     return found[0] if is_plain else NUMBER
 
 

@@ -195,11 +195,10 @@ def judge(completion: Any, message_ids: frozenset[int]) -> Reply:
     try:
         answer = Answer.model_validate_json(content if isinstance(content, str) else "")
     except ValidationError as error:
-        place = ".".join(str(part) for part in error.errors(include_input=False)[0]["loc"])
-        return Reply(
-            "failed", error=f"answer does not fit: {place[:60] or 'no JSON'}", usage=usage,
-            is_billed=True,
-        )  # fmt: skip
+        # A name that is not ours is the model's, who may have it from the conversation.
+        place = next(iter(error.errors(include_input=False)[0]["loc"]), "no JSON")
+        known = place if place in Answer.model_fields or place == "no JSON" else "a field too many"
+        return Reply("failed", error=f"answer does not fit: {known}", usage=usage, is_billed=True)
     return Reply("ok", score=_score(answer, message_ids), usage=usage, is_billed=True)
 
 

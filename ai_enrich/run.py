@@ -17,6 +17,8 @@ from ai_enrich.prompt import PROMPT_VERSION, Question, ask
 from ai_enrich.provider import NAME, Provider
 from ai_enrich.schema import Conversation
 from ai_enrich.store import (
+    FORGET_ERASED,
+    FORGET_TEXTS,
     KEEPALIVE,
     RETRY_IS_DUE,
     STORE,
@@ -38,6 +40,7 @@ log = logging.getLogger(__name__)
 KEYS = 5000  # of one look at what is due
 PAGE = 64  # asked for, masked and claimed together: a moment's work between answers
 LOCAL_PAGE = 100  # what a killed run loses at most
+REQUEST_DAYS = 90  # the setting's default
 FAILURES_IN_A_ROW = 20
 LOCAL_LOCK = 0x4D49524C
 
@@ -176,13 +179,16 @@ def enrich(
     batch: bool = False,
     quiet_minutes: int = 0,
     model: LocalModel = local.MODEL,
+    request_days: int = REQUEST_DAYS,
     progress: Progress = lambda done, total: None,
 ) -> EnrichReport:
     """Score every quiet transcript that has no score of this provider and model yet.
 
     With a `provider` outside, the local `model` scores only the tenants that send nothing and what
     the budget did not bear. A second run does nothing, two at once share the work, and a killed
-    one keeps every answer it got. Raises UsageError on an unknown tenant or a key that is
+    one keeps every answer it got. Every run, whatever it scores, drops the texts that were sent
+    more than `request_days` ago, and those whose score is gone. Raises UsageError on an unknown
+    tenant or a key that is
     refused, MiranteError before the first build and when the provider does not answer.
     """
     parameters: dict[str, Any] = {"tenant": tenant_slug, "quiet_minutes": quiet_minutes}
@@ -202,6 +208,8 @@ def enrich(
                 if tally.ok or tally.skipped:
                     warnings = asyncio.run(_budget_warnings(owner_dsn, provider))
             scored = _score_here(connection, parameters, model, provider is None, progress)
+            connection.execute(FORGET_ERASED)
+            connection.execute(FORGET_TEXTS, [request_days])
             (is_corrected,) = connection.execute(CORRECTED).fetchone() or (False,)
     except UndefinedTable as missing:
         if "intermediate." in str(missing) or "staging." in str(missing):
@@ -337,7 +345,6 @@ class _OutsideRun:
                 if self._unsettled:
                     await store.settle(self._unsettled)
                 await store.release(self._in_flight)
-            await store.forget()
             return store.tally
 
     async def _claim(self, reader: psycopg.AsyncConnection[Any], store: Store) -> None:
@@ -370,7 +377,8 @@ class _OutsideRun:
                 reply = await client.ask(due.question, again)
             except MiranteError as error:
                 self._stop(error)
-                self._in_flight.discard(due.key)
+                if not again.was_needed:  # else an earlier attempt may be billed
+                    self._in_flight.discard(due.key)
                 continue
             kept = self._kept[due.key] = asyncio.get_running_loop().create_future()
             self._unsettled.append(Answered(due.key, reply, reply.lost * most(due.question)))
@@ -410,14 +418,16 @@ class _OutsideRun:
                 self._came.set()
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Again:
-    """Asks the budget for another attempt at a question."""
+    """Asks the budget for another attempt at a question, because the last one got lost."""
 
     store: Store
     due: Due
+    was_needed: bool = False
 
     async def __call__(self) -> bool:
+        self.was_needed = True
         return await self.store.reserve_again(self.due)
 
 

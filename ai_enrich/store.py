@@ -247,7 +247,8 @@ class Store:
         async with self._claiming, self._connection.transaction():
             await self._connection.execute("select pg_advisory_xact_lock(%s)", [BUDGET_LOCK])
             spent = await budgets(self._connection, self._provider.budget_usd)
-            if not (spent[due.tenant_id].bears(usd) and spent[0].bears(usd)):
+            own, all_ = spent[due.tenant_id], spent[0]
+            if not (own.is_allowed and own.bears(usd) and all_.bears(usd)):
                 return False
             await self._connection.execute(
                 "update ai.requests set reserved_usd = reserved_usd + %(usd)s"
@@ -343,14 +344,31 @@ class Store:
         """Give up this run's open claims; those that were in flight count as uncertain."""
         await self._release(self.worker, in_flight)
 
+    async def release_batch(self, tenant_id: int, batch_id: int, *, may_be_billed: bool) -> None:
+        """Give up what a batch has claimed; with `may_be_billed` it counts as uncertain."""
+        await self._release_where(
+            "tenant_id = %s and batch_id = %s",
+            [tenant_id, batch_id],
+            None if may_be_billed else set(),
+        )
+
     async def _release(self, worker: int, in_flight: set[tuple[int, int, str]] | None) -> None:
         """Of a dead run nobody knows what was in flight: all of it may have been."""
+        await self._release_where("worker = %s", [worker], in_flight)
+
+    async def _release_where(
+        self,
+        condition: LiteralString,
+        values: Sequence[int],
+        in_flight: set[tuple[int, int, str]] | None,
+    ) -> None:
         async with self._claiming, self._connection.transaction():
             rows = await self._connection.execute(
-                "update ai.requests set state = 'released', worker = null, settled_at = now()"
-                " where state = 'reserved' and worker = %s"
-                " returning tenant_id, conversation_id, transcript_sha256, model, reserved_usd",
-                [worker],
+                "update ai.requests set state = 'released', worker = null, batch_id = null,"  # noqa: S608  # ours
+                " settled_at = now() where state = 'reserved' and "
+                + condition
+                + " returning tenant_id, conversation_id, transcript_sha256, model, reserved_usd",
+                values,
             )
             models: dict[str, dict[int, _Entry]] = defaultdict(lambda: defaultdict(_Entry))
             for *key, model, reserved in await rows.fetchall():
@@ -359,14 +377,6 @@ class Store:
             async with self._connection.cursor() as cursor:
                 for model, entries in sorted(models.items()):
                     await cursor.executemany(BOOK, self._booked(entries, model))
-
-    async def forget(self) -> None:
-        """Drop the texts that were sent longer ago than they are kept."""
-        await self._connection.execute(
-            "update ai.requests set sent_text = null where sent_text is not null"
-            " and settled_at < now() - %s * interval '1 day'",
-            [self._provider.request_days],
-        )
 
 
 class _Entry:
@@ -405,6 +415,11 @@ where requests.state = 'settled' and not exists (
         and scores.provider = requests.provider
         and scores.model = requests.model
 )
+"""
+
+FORGET_TEXTS: LiteralString = """
+update ai.requests set sent_text = null
+where sent_text is not null and settled_at < now() - %s * interval '1 day'
 """
 
 STORE: LiteralString = f"""

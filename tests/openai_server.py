@@ -50,6 +50,8 @@ class Server:
     numbers: int = 0
     files: dict[str, bytes] = field(default_factory=dict)
     batches: dict[str, dict[str, Any]] = field(default_factory=dict)
+    made_files: int = 0
+    uploads: list[bytes] = field(default_factory=list)
     polls_until_done: int = 1
     batch_end: str = "completed"
     base_url: str = ""
@@ -66,6 +68,8 @@ class Server:
                 Route("/v1/batches", self._list_batches, methods=["GET"]),
                 Route("/v1/batches", self._create_batch, methods=["POST"]),
                 Route("/v1/batches/{id}", self._batch),
+                Route("/v1/batches/{id}/cancel", self._cancel, methods=["POST"]),
+                Route("/v1/files/{id}", self._delete, methods=["DELETE"]),
             ]
         )
 
@@ -128,8 +132,9 @@ class Server:
             return refusal
         async with request.form() as form:
             content = await form["file"].read()  # type: ignore[union-attr]
-        id_ = f"file-{len(self.files) + 1}"
+        id_ = self._file_id()
         self.files[id_] = content
+        self.uploads.append(content)
         return JSONResponse(
             {"id": id_, "object": "file", "bytes": len(content), "created_at": 1,
              "filename": "x.jsonl", "purpose": "batch", "status": "processed"}
@@ -159,14 +164,35 @@ class Server:
         }  # fmt: skip
         return JSONResponse(self.batches[id_])
 
-    async def _batch(self, request: Request) -> Response:
+    async def _cancel(self, request: Request) -> Response:
         if refusal := self._refusal(request):
             return refusal
         batch = self.batches[request.path_params["id"]]
+        batch["status"] = "cancelled"
+        return JSONResponse(batch)
+
+    async def _delete(self, request: Request) -> Response:
+        if refusal := self._refusal(request):
+            return refusal
+        id_ = request.path_params["id"]
+        if self.files.pop(id_, None) is None:
+            return error(404, "not_found")
+        return JSONResponse({"id": id_, "object": "file", "deleted": True})
+
+    async def _batch(self, request: Request) -> Response:
+        if refusal := self._refusal(request):
+            return refusal
+        batch = self.batches.get(request.path_params["id"])
+        if batch is None:
+            return error(404, "not_found")
         batch["polls"] += 1
         if batch["polls"] >= self.polls_until_done and "output_file_id" not in batch:
             self._finish(batch)
         return JSONResponse(batch)
+
+    def _file_id(self) -> str:
+        self.made_files += 1
+        return f"file-{self.made_files}"
 
     def _finish(self, batch: dict[str, Any]) -> None:
         """Answer every line in reverse order; troubles become lines of the error file."""
@@ -188,7 +214,7 @@ class Server:
         batch["status"] = self.batch_end
         for name, found in (("output_file_id", good), ("error_file_id", bad)):
             if found:
-                batch[name] = f"file-{len(self.files) + 1}"
+                batch[name] = self._file_id()
                 self.files[batch[name]] = "\n".join(found).encode()
 
 
@@ -268,6 +294,7 @@ COMPLETIONS: dict[str, Callable[[Answer], Any]] = {
     "wrong enum": lambda answer: answer | {"lead_class": "altíssimo"},
     "wrong number": lambda answer: answer | {"lead_score": 1000},
     "extra": lambda answer: answer | {"tool": "rm"},
+    "odd key": lambda answer: answer | {"a\x00b": 1, "Ana, 11 98765-4321": 2},
     "odd letters": lambda answer: (
         answer | {"summary": "a\x00b\x85c\x1b[31m" + "x" * 50_000, "objections": ["y" * 900] * 90}
     ),

@@ -38,12 +38,13 @@ def test_a_batch_a_tenant_at_half_the_price(desk: Desk) -> None:
     assert desk.server.paths["/v1/chat/completions"] == 0
     assert states(desk) == {"stored": 2}
     # No file has lines of two tenants, none stays behind.
-    for id_, content in desk.server.files.items():
-        if id_ in {batch["input_file_id"] for batch in desk.server.batches.values()}:
-            asked = [json.loads(line) for line in content.decode().splitlines()]
-            sides = {ids_of(one["body"])[0] >= 10000 for one in asked}
-            assert len(sides) == 1
-            assert {one["url"] for one in asked} == {"/v1/chat/completions"}
+    assert len(desk.server.uploads) == 2
+    for content in desk.server.uploads:
+        asked = [json.loads(line) for line in content.decode().splitlines()]
+        sides = {ids_of(one["body"])[0] >= 10000 for one in asked}
+        assert len(sides) == 1
+        assert {one["url"] for one in asked} == {"/v1/chat/completions"}
+    assert desk.server.files == {}  # at the provider neither
     assert list(desk.folder.iterdir()) == []
     half = desk.costs()[1]
     desk.empty()
@@ -189,6 +190,30 @@ def test_a_batch_of_another_model_is_given_up(desk: Desk) -> None:
     assert report.scored_outside == 3
     assert states(desk) == {"failed": 1, "stored": 1}
     assert desk.open_claims() == 0
+    # The provider was asked to stop, and may bill what it did: so much counts towards the budget.
+    assert desk.server.batches["batch_1"]["status"] == "cancelled"
+    uncertain = desk.query("select model, uncertain_usd > 0 from ai.ledger order by 1")
+    assert sorted(uncertain) == [("gpt-4.1-mini", False), ("gpt-4o-mini", True)]
+    assert desk.server.files == {}  # nothing stays with the provider
+
+
+def test_a_batch_that_is_not_there_any_more_is_given_up(desk: Desk) -> None:
+    """After a key of another project, say: an end without a way out, unless it is let go."""
+    desk.fill("corpo", 3)
+    desk.server.polls_until_done = 10**9
+    run = start(desk, "batch")
+    wait_until(lambda: states(desk) == {"submitted": 1})
+    os.kill(run.pid, signal.SIGKILL)
+    run.communicate(timeout=30)
+    desk.server.batches.clear()
+    with pytest.raises(MiranteError, match="batch_1: batch refused with 404"):
+        desk.enrich(batch=True)
+    assert states(desk) == {"failed": 1}
+    assert desk.open_claims() == 0
+    assert desk.query("select 1 from ai.ledger where uncertain_usd > 0") == [(1,)]
+    desk.server.polls_until_done = 1
+    assert desk.enrich(batch=True).scored_outside == 3
+    assert desk.server.files == {}
 
 
 def test_a_batch_of_a_tenant_that_sends_nothing_any_more_is_left(

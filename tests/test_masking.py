@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 
 import pytest
 from hypothesis import given, settings
@@ -26,6 +27,12 @@ from tests.openai_server import complete
         ("manda pra ana.lima@x.com.br", "manda pra <EMAIL>"),
         ("me segue @anafit.oficial", "me segue <USUARIO>"),
         ("pedido 2023123456", "pedido <NUMERO>"),
+        ("98765\u20134321", "<TELEFONE>"),
+        ("98765  4321", "<TELEFONE>"),
+        ("98765\u200b4321", "<NUMERO>"),
+        ("11 98765_4321", "<TELEFONE>"),
+        ("(11)98765*4321", "<TELEFONE>"),
+        ("meu número é 98.765.432", "meu número é <NUMERO>"),
     ],
 )
 def test_identifiers_go(text: str, masked: str) -> None:
@@ -53,6 +60,14 @@ def test_names_go_whatever_their_case_and_accents() -> None:
         "oi <NOME> tudo bem", "<NOME>!", "Joãozinho não é ele", "a <NOME> ligou", "de <NOME>",
         "da rosa",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text_form", ["NFC", "NFD"])
+@pytest.mark.parametrize("name_form", ["NFC", "NFD"])
+def test_names_go_however_their_accents_are_coded(text_form: str, name_form: str) -> None:
+    text = unicodedata.normalize(text_form, "Oi, sou a Ângela Araújo")  # type: ignore[arg-type]
+    name = unicodedata.normalize(name_form, "Ângela Araújo")  # type: ignore[arg-type]
+    assert mask([text], [name]) == ["Oi, sou a <NOME> <NOME>"]
 
 
 def test_a_name_somebody_says_goes_in_every_message() -> None:

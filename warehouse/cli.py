@@ -404,6 +404,7 @@ def _enrich(
         report = run_enrich(
             warehouse.dsn("owner"), provider=provider, tenant_slug=tenant, batch=batch,
             quiet_minutes=settings.ai_quiet_minutes, model=model,
+            request_days=settings.ai_request_days,
             progress=lambda done, total: progress("enrich", "conversations", done, total),
         )  # fmt: skip
     here = report.scored - report.scored_outside
