@@ -1,11 +1,14 @@
 """What people say of a conversation, what was sent of it, and what that cost."""
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, LiteralString, get_args
 
 import psycopg
 
-from ai_enrich.schema import Intent, LeadClass, Sentiment
+from ai_enrich.masking import mask
+from ai_enrich.schema import Conversation, Intent, LeadClass, Sentiment
 from warehouse.errors import MiranteError, UsageError
 
 LABELS = ("sentiment", "intent", "lead_class", "lead_score", "visit_scheduled")
@@ -64,6 +67,28 @@ cross join lateral unnest(
 where transcripts.tenant_id = %s and transcripts.conversation_id = %s
 """
 
+# Those that say all four, of the very text that the person judged.
+JUDGED: LiteralString = """
+select corrections.conversation_id, transcripts.transcript, transcripts.message_ids,
+    concat_ws(' ', contacts.contact_name, contacts.middle_name, contacts.last_name),
+    corrections.sentiment, corrections.intent, corrections.lead_class, corrections.visit_scheduled
+from ai.corrections as corrections
+inner join app.tenants as tenants on corrections.tenant_id = tenants.id
+inner join intermediate.int_conversation_transcripts as transcripts
+    on corrections.tenant_id = transcripts.tenant_id
+    and corrections.conversation_id = transcripts.conversation_id
+    and corrections.transcript_sha256 = transcripts.transcript_sha256
+left join intermediate.int_conversations_scoped_to_tenants as conversations
+    on corrections.tenant_id = conversations.tenant_id
+    and corrections.conversation_id = conversations.conversation_id
+left join staging.stg_chatwoot__contacts as contacts
+    on conversations.contact_id = contacts.contact_id
+where tenants.slug = %s
+    and num_nulls(corrections.sentiment, corrections.intent, corrections.lead_class,
+        corrections.visit_scheduled) = 0
+order by corrections.conversation_id
+"""
+
 COSTS: LiteralString = """
 select tenants.slug, ledger.model, sum(ledger.requests), sum(ledger.prompt_tokens),
     sum(ledger.cached_tokens), sum(ledger.completion_tokens), sum(ledger.cost_usd),
@@ -93,6 +118,39 @@ class ShownScores:
 
     scores: list[ShownScore]
     correction: str | None
+
+
+def judged_examples(owner_dsn: str, tenant_slug: str) -> Iterator[str]:
+    """Lines for `mirante eval`: a tenant's corrected conversations, masked, with a person's labels.
+
+    Only those that name all four labels: the rest would be a provider's own answer held for truth.
+    Raises UsageError on an unknown tenant.
+    """
+    with psycopg.connect(owner_dsn) as connection:
+        if not connection.execute(
+            "select 1 from app.tenants where slug = %s", [tenant_slug]
+        ).fetchone():
+            raise UsageError(f"--tenant {tenant_slug!r} does not exist: see `mirante tenant list`")
+        for id_, transcript, message_ids, name, *labels in connection.execute(
+            JUDGED, [tenant_slug]
+        ):
+            messages = Conversation.from_transcript(transcript, message_ids).messages
+            texts = mask([message.text for message in messages], [name])
+            example = {
+                "id": f"{tenant_slug}-{id_}",
+                "messages": [
+                    {"from": message.sender, "text": text}
+                    for message, text in zip(messages, texts, strict=True)
+                ],
+                "labels": dict(
+                    zip(
+                        ("sentiment", "intent", "lead_class", "visit_scheduled"),
+                        labels,
+                        strict=True,
+                    )
+                ),
+            }
+            yield json.dumps(example, ensure_ascii=False)
 
 
 def correct(

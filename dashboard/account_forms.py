@@ -267,6 +267,7 @@ def users_page(
         <h2>Convidar</h2>
         <form method="post" action="/usuarios">
           {csrf}<input type="hidden" name="act" value="invite">
+          <input type="hidden" name="tenant_id" value="{viewer.tenant_id}">
           <div class="pair">
             <div><label for="email">E-mail</label>
             <input id="email" name="email" type="email" autocomplete="off" inputmode="email"

@@ -146,7 +146,9 @@ class Accounts:
                 origin=origin, is_known=admission.is_known_device,
             )  # fmt: skip
         except BusyError:
-            await guard.in_thread(self._sessions.forgive_log_in, email, origin)
+            await guard.in_thread(
+                partial(self._sessions.forgive_log_in, email, origin, was_right=False)
+            )
             return self._later(email, 2)
         token_sha256 = token_hash(token)
         if token is None or token_sha256 is None:
@@ -408,17 +410,21 @@ class Accounts:
             return await self._show_account(request, problem=problem, status=400)
         # A stolen session must not be a place to guess the password at will.
         admission = await guard.in_thread(self._sessions.admit_log_in, viewer.email, origin)
-        token = None
-        if not admission.wait_seconds:
+        token, seconds = None, admission.wait_seconds
+        if not seconds:
             try:
                 token = await self._turnstile.check(
                     self._sessions.change_password, viewer.token_sha256, current, new,
                     origin=origin, is_known=admission.is_known_device,
                 )  # fmt: skip
-            except (BusyError, UsageError):
+            except BusyError:
+                await guard.in_thread(
+                    partial(self._sessions.forgive_log_in, viewer.email, origin, was_right=False)
+                )
+                seconds = 2
+            except UsageError:
                 token = None
         if token is None:
-            seconds = admission.wait_seconds
             problem = (
                 f"Muitas tentativas. Tente de novo em {seconds} segundos."
                 if seconds
@@ -497,10 +503,13 @@ class Accounts:
 
     async def _invite(self, request: Request, form: dict[str, str]) -> Response:
         viewer: Viewer = request.scope["mirante.viewer"]
-        email = form.get("email", "").strip().lower()
+        email, tenant_id = users.plain_email(form.get("email", "")), form.get("tenant_id", "")
+        if not is_id(tenant_id):
+            raise BadFormError
         result, token = await guard_of(request).in_thread(
-            self._sessions.invite_user, viewer.token_sha256, email, form.get("role", "")
-        )
+            self._sessions.invite_user, viewer.token_sha256, int(tenant_id), email,
+            form.get("role", ""),
+        )  # fmt: skip
         if result == "ok":
             return await self._show_users(request, link=(email, self._link(request, token)))
         if result == "denied":
@@ -509,6 +518,7 @@ class Accounts:
             "taken": "Este e-mail já tem um acesso e não pode ser convidado: fale com a agência.",
             "invalid": "Este e-mail não parece um endereço.",
             "full": NO_ROOM,
+            "switched": f"Ninguém foi convidado: agora o cliente é {viewer.tenant_name}.",
             "too_many": "Muitos convites em pouco tempo. Espere um minuto.",
         }[result]
         status = 429 if result == "too_many" else 400

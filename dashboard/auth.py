@@ -225,14 +225,15 @@ class Sessions:
         return self._one(
             Admission,
             "select * from app.admit_log_in(%s, %s, %s, %s, %s)",
-            _text(email), *self._throttle_keys(email, origin), token_hash(origin.device),
+            _text(users.plain_email(email)), *self._throttle_keys(email, origin),
+            token_hash(origin.device),
         )  # fmt: skip
 
-    def forgive_log_in(self, email: str, origin: Origin) -> None:
-        """Take back what a right log-in was charged, and the failures before it."""
+    def forgive_log_in(self, email: str, origin: Origin, *, was_right: bool = True) -> None:
+        """Take back what a log-in was charged, and the failures before it where it was right."""
         self._call(
-            "select app.forgive_log_in(%s, %s, %s, %s)",
-            *self._throttle_keys(email, origin), token_hash(origin.device),
+            "select app.forgive_log_in(%s, %s, %s, %s, %s)",
+            *self._throttle_keys(email, origin), token_hash(origin.device), was_right,
         )  # fmt: skip
 
     def log_in(self, email: str, password: str, origin: Origin | None = None) -> str | None:
@@ -272,7 +273,7 @@ class Sessions:
             audit.record(
                 connection, "session.refuse", actor=audit.ANONYMOUS,
                 target=f"user:{user_id}" if user_id else None,
-                after={"account": audit.keyed_hash(self._hash_key, email.strip().lower())},
+                after={"account": audit.keyed_hash(self._hash_key, users.plain_email(email))},
                 address=self._address_hash(origin),
             )  # fmt: skip
 
@@ -434,12 +435,16 @@ class Sessions:
             ManagedUser, "select * from app.managed_users(%s, %s)", token_sha256, self.idle_limit
         )
 
-    def invite_user(self, token_sha256: bytes, email: str, role: str) -> tuple[str, str]:
-        """How it went (ok, taken, invalid, full, too_many, denied), and the link's token."""
+    def invite_user(
+        self, token_sha256: bytes, tenant_id: int, email: str, role: str
+    ) -> tuple[str, str]:
+        """How it went (ok, taken, invalid, full, too_many, denied, or switched when the session
+        manages another tenant than `tenant_id` by now), and the link's token.
+        """
         token = users.generate_token()
         done = self._call(
-            "select app.invite_user(%s, %s, %s, %s, %s, %s)",
-            token_sha256, self.idle_limit, _text(email), _text(role), token_hash(token),
+            "select app.invite_user(%s, %s, %s, %s, %s, %s, %s)",
+            token_sha256, self.idle_limit, tenant_id, _text(email), _text(role), token_hash(token),
             users.INVITE_LIFETIME,
         )  # fmt: skip
         return str(done), token
@@ -550,12 +555,13 @@ class Sessions:
             connection.cursor(row_factory=tuple_row) as cursor,
         ):
             return cursor.execute(
-                "select user_id, password_hash from app.login_candidate(%s)", [email]
+                "select user_id, password_hash from app.login_candidate(%s)",
+                [users.plain_email(email)],
             ).fetchone()
 
     def _throttle_keys(self, email: str, origin: Origin) -> list[bytes]:
         """Of the account, of the address, and of the two together."""
-        account, network = email.strip().lower(), _network(origin.address)
+        account, network = users.plain_email(email), _network(origin.address)
         return [
             hmac.new(self._hash_key, text.encode("utf-8", "replace"), hashlib.sha256).digest()
             for text in (f"account {account}", f"address {network}", f"pair {network} {account}")

@@ -77,7 +77,10 @@ def create_app(
     One app per process, because Streamlit's configuration and runtime are the process's.
     """
     configure_streamlit()
-    session_pool = open_pool(app_dsn, max_size=4)
+    # Every page waits for these: nothing of one tenant's may hold them.
+    session_pool = open_pool(
+        app_dsn, max_size=4, options="-c lock_timeout=2s -c statement_timeout=10s"
+    )
     read_pool = open_pool(app_dsn, max_size=8, options=f"-c statement_timeout={READ_TIMEOUT_MS}")
     for pool in (session_pool, read_pool):
         pool.timeout = POOL_TIMEOUT_SECONDS

@@ -1,9 +1,18 @@
 """A person's judgement: whose it may be, that it wins, and what the commands say."""
 
+from pathlib import Path
+
 import psycopg
 import pytest
 
-from ai_enrich.corrections import correct, month_costs, show_scores, undo_correction
+from ai_enrich.corrections import (
+    correct,
+    judged_examples,
+    month_costs,
+    show_scores,
+    undo_correction,
+)
+from ai_enrich.dataset import read_examples
 from ai_enrich.local import FAST_MODEL
 from tests.conftest import Pipeline
 from tests.enrichment import Desk
@@ -135,6 +144,34 @@ def test_a_correction_is_kept_added_to_and_taken_back(desk: Desk) -> None:
         undo_correction(desk.owner, "corpo", 1)
     slug, model, requests, *_ = month_costs(desk.owner, "corpo")[0]
     assert (slug, model, requests) == ("corpo", "gpt-4o-mini", 1)
+
+
+def test_corrections_become_examples_for_the_evaluation(desk: Desk, tmp_path: Path) -> None:
+    """Masked, of the text that was judged, of one tenant, and only where all is a person's word."""
+    four = {
+        "sentiment": "positive", "intent": "purchase", "lead_class": "high",
+        "visit_scheduled": True,
+    }  # fmt: skip
+    for number in (1, 2, 3):
+        desk.write("corpo", number, ["contact: Me chamo Ana Lima, 11 98765-4321", "agent: oi"])
+    desk.write("vizinha", 9, ["contact: oi"])
+    correct(desk.owner, "corpo", 1, four, "ana@x.com")
+    correct(desk.owner, "corpo", 2, {"lead_class": "low"}, "ana@x.com")
+    correct(desk.owner, "corpo", 3, four, "ana@x.com")
+    correct(desk.owner, "vizinha", 9, four, "ana@x.com")
+    desk.execute("update ai.corrections set transcript_sha256 = 'older' where conversation_id = 3")
+    (line,) = judged_examples(desk.owner, "corpo")
+    file = tmp_path / "corpo.jsonl"
+    file.write_text(line)
+    (example,) = read_examples(file)
+    assert example.id == "corpo-1"
+    assert example.labels
+    assert example.labels.model_dump() == four
+    assert [message.text for message in example.conversation.messages] == [
+        "Me chamo <NOME> <NOME>, <TELEFONE>", "oi",
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match="'ninguem' does not exist"):
+        list(judged_examples(desk.owner, "ninguem"))
 
 
 def test_what_the_local_model_scored_says_that_nothing_left(desk: Desk) -> None:

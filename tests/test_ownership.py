@@ -223,6 +223,12 @@ def test_a_moved_inbox(copied: Pipeline) -> None:
     assert copied.query(
         "select count(*) from ai.conversation_scores where conversation_id = any (%s)", list(moved)
     ) == [(0,)]
+    # Nor does anything score them as A's before the next build.
+    assert copied.query(
+        "select count(*) from intermediate.int_conversation_transcripts"
+        " where tenant_id = %s and conversation_id = any (%s)",
+        a_id, list(moved),
+    ) == [(0,)]  # fmt: skip
     assert seen_by(copied, a_id, "select name from marts.dim_agents")  # who works elsewhere too
     assert copied.query("select last_value > %s from app.data_version", version) == [(True,)]
     lines = list_lines(owner, action="tenant", limit=3)

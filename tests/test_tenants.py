@@ -318,6 +318,10 @@ def test_deletion_has_a_grace_period(owner: str, warehouse: Warehouse) -> None:
     assert status_of(owner, "teste-a") == ("active", False)
     assert purge_tenants(warehouse, SYSTEM) == []
     delete_tenant(warehouse, "teste-a", SYSTEM, grace_days=0)
+    # one that is asked for is purged alone
+    add(owner, "teste-b")
+    delete_tenant(warehouse, "teste-b", SYSTEM)
+    assert [slug for slug, _ in purge_tenants(warehouse, SYSTEM, slug="teste-b")] == ["teste-b"]
     assert [slug for slug, _ in purge_tenants(warehouse, SYSTEM)] == ["teste-a"]
     assert fetch_all(owner, "select 1 from app.tenants where id = %s", [tenant_id]) == []
     # Its inbox is free, and the log remembers.

@@ -722,11 +722,16 @@ def test_admin_invites_resets_and_disables_its_own_users(served: Served, bare: B
     assert bare.email("um") in page
     assert bare.email("dois") not in page
     assert bare.agency not in page
-    answer = served.post(admin, "/usuarios", act="invite", email=" Caio@Novo.example", role="admin")
+    into = {"tenant_id": str(bare.tenants["um"])}
+    answer = served.post(
+        admin, "/usuarios", act="invite", email=" Caio@Novo.example", role="admin", **into
+    )
     assert answer.status_code == 200
     path = link_in(answer.text)
     assert path not in admin.get("/usuarios").text  # shown once
-    again = served.post(admin, "/usuarios", act="invite", email="caio@novo.example", role="client")
+    again = served.post(
+        admin, "/usuarios", act="invite", email="caio@novo.example", role="client", **into
+    )
     assert (again.status_code, "já tem um acesso" in again.text) == (400, True)
     served.post(served.client(), path, password=PASSWORD, again=PASSWORD)
     caio, caio_id = served.log_in("caio@novo.example", PASSWORD), user_id(bare, "caio@novo.example")
@@ -768,6 +773,73 @@ def test_admin_invites_resets_and_disables_its_own_users(served: Served, bare: B
     assert {"session.open", "user.invite", "user.reset", "user.manage"} <= actions
 
 
+def test_an_invite_is_for_the_client_of_its_page(served: Served, bare: Bare) -> None:
+    """The agency switched in another tab: nobody is invited, and it is said."""
+    agency = served.log_in(bare.agency, PASSWORD)
+    invite = {"act": "invite", "email": "trocada@novo.example", "role": "client"}
+    served.post(agency, "/cliente", tenant_id=str(bare.tenants["um"]))
+    page = agency.get("/usuarios").text
+    assert f'name="tenant_id" value="{bare.tenants["um"]}"' in page
+    served.post(agency, "/cliente", tenant_id=str(bare.tenants["dois"]))
+    answer = served.post(agency, "/usuarios", **invite, tenant_id=str(bare.tenants["um"]))
+    assert (answer.status_code, "Ninguém foi convidado" in answer.text) == (400, True)
+    assert served.post(agency, "/usuarios", **invite).status_code == 400
+    query = "select tenant_id from app.users where email = 'trocada@novo.example'"
+    assert fetch_all(bare.warehouse.dsn("owner"), query) == []
+    served.post(agency, "/usuarios", **invite, tenant_id=str(bare.tenants["dois"]))
+    assert fetch_all(bare.warehouse.dsn("owner"), query) == [(bare.tenants["dois"],)]
+    bare.execute("delete from app.users where email = 'trocada@novo.example'")
+
+
+def test_a_new_password_ends_a_link_that_is_out(sessions: Sessions, bare: Bare) -> None:
+    owner, email = bare.warehouse.dsn("owner"), bare.email("um")
+    token_sha256 = token_hash(users.reset_password(owner, email))
+    assert token_sha256
+    assert sessions.link_user(token_sha256)
+    users.set_password(owner, email, "outra senha bem longa")
+    assert sessions.link_user(token_sha256) is None
+    users.set_password(owner, email, PASSWORD)
+
+
+def test_a_try_that_nobody_looked_at_gives_back_itself_alone(
+    sessions: Sessions, bare: Bare
+) -> None:
+    origin = Origin("203.0.113.77")
+    for _ in range(5):
+        assert sessions.admit_log_in(bare.email("um"), origin).wait_seconds == 0
+    assert sessions.admit_log_in(bare.email("um"), origin).wait_seconds > 0
+    sessions.forgive_log_in(bare.email("um"), origin, was_right=False)
+    assert sessions.admit_log_in(bare.email("um"), origin).wait_seconds == 0
+    assert sessions.admit_log_in(bare.email("um"), origin).wait_seconds > 0
+    sessions.forgive_log_in(bare.email("um"), origin)
+    assert sessions.admit_log_in(bare.email("um"), origin).wait_seconds == 0
+
+
+def test_no_spelling_of_an_address_is_counted_apart(sessions: Sessions, bare: Bare) -> None:
+    """PostgreSQL and Python fold some letters differently: what logs in is what is counted."""
+    owner, email = bare.warehouse.dsn("owner"), "vivi@novo.example"
+    users.add_user(owner, email=email, password=PASSWORD, role="client", tenant_slug="um")
+    spellings = (email, " VIVI@novo.example ", "v\u0130vi@novo.example", "viv\u0130@novo.example")
+    try:
+        opened = [bool(sessions.log_in(spelling, PASSWORD)) for spelling in spellings]
+        keys = [sessions._throttle_keys(spelling, Origin())[0] for spelling in spellings]
+        assert opened == [True, True, False, False]
+        assert [key == keys[0] for key in keys] == opened
+    finally:
+        bare.execute("delete from app.users where email = 'vivi@novo.example'")
+
+
+def test_two_people_of_one_browser_are_both_known(sessions: Sessions, bare: Bare) -> None:
+    device = users.generate_token()
+    for slug in ("um", "dois"):
+        token_sha256 = token_hash(sessions.log_in(bare.email(slug), PASSWORD))
+        assert token_sha256
+        sessions.remember_device(token_sha256, device)
+    for slug in ("um", "dois"):
+        origin = Origin("203.0.113.78", device=device)
+        assert sessions.admit_log_in(bare.email(slug), origin).is_known_device
+
+
 def test_a_full_plan_is_said_in_words(served: Served, bare: Bare) -> None:
     """Whatever trigger on app.users guards the limit."""
     admin, target = served.log_in(ADMIN, PASSWORD), str(user_id(bare, bare.email("um")))
@@ -782,7 +854,10 @@ def test_a_full_plan_is_said_in_words(served: Served, bare: Bare) -> None:
                 f"create trigger full_{event[:6]} before {event} on app.users for each row"
                 " when (new.is_active) execute function app.full()"
             )
-        invite = {"act": "invite", "email": "mais@novo.example", "role": "client"}
+        invite = {
+            "act": "invite", "email": "mais@novo.example", "role": "client",
+            "tenant_id": str(bare.tenants["um"]),
+        }  # fmt: skip
         for fields in (invite, {"act": "enable", "user_id": target}):
             answer = served.post(admin, "/usuarios", **fields)
             assert (answer.status_code, "não tem lugar" in answer.text) == (400, True)
@@ -812,6 +887,12 @@ def test_nobody_manages_users_of_another_tenant(served: Served, bare: Bare, who:
             tenant_id=str(bare.tenants["um"]),
         )  # fmt: skip
         assert answer.status_code == 403
+    for role in ("client", "admin"):
+        answer = served.post(
+            client, "/usuarios", act="invite", email="mau@novo.example", role=role,
+            tenant_id=str(bare.tenants["um"]),
+        )  # fmt: skip
+        assert answer.status_code == (403 if who == "client" else 400)
     assert bare.execute(victims, bare.tenants["um"]) == before
     assert bare.execute("select * from app.users where email = 'mau@novo.example'") == []
     assert bare.execute("select * from app.user_links") == []
@@ -823,7 +904,12 @@ def test_invites_of_taken_addresses_are_no_telephone_book(served: Served, bare: 
     admin = served.log_in(ADMIN, PASSWORD)
     statuses = [
         served.post(
-            admin, "/usuarios", act="invite", email=bare.email("dois"), role="client"
+            admin,
+            "/usuarios",
+            act="invite",
+            email=bare.email("dois"),
+            role="client",
+            tenant_id=str(bare.tenants["um"]),
         ).status_code
         for _ in range(22)
     ]
@@ -857,7 +943,8 @@ def test_database_checks_the_session_itself(bare: Bare, sessions: Sessions) -> N
         ):
             assert fetch_all(app, f"select {query}", values) == [(False,)], who  # type: ignore[arg-type]
         invited = fetch_all(
-            app, f"select app.invite_user(%s, {hour}, 'x@novo.example', 'super_admin', %s, {hour})",  # type: ignore[arg-type]
+            app,
+            f"select app.invite_user(%s, {hour}, 1, 'x@x.example', 'super_admin', %s, {hour})",  # type: ignore[arg-type]
             [token, link],
         )  # fmt: skip
         assert invited == [("denied",)], who

@@ -101,6 +101,14 @@ def record(
     return int(row[0]) if row else 0
 
 
+def without_personal(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` for `record`, where somebody may have typed an address: a name, say."""
+    return {
+        name: "(looks like somebody's address)" if _is_personal(value) else value
+        for name, value in values.items()
+    }
+
+
 def _is_personal(value: Any) -> bool:
     if isinstance(value, str):
         return PERSONAL.search(value) is not None

@@ -11,7 +11,7 @@ from PIL import Image
 from psycopg.errors import CheckViolation
 
 from warehouse import ownership
-from warehouse.audit import Actor, record
+from warehouse.audit import Actor, record, without_personal
 from warehouse.errors import UsageError
 
 MAXIMUM_BYTES = 262_144
@@ -151,10 +151,10 @@ def set_branding(
         record(
             connection, "tenant.brand", actor=actor, tenant_id=tenant.id,
             target=f"tenant:{tenant.id}",
-            after={
+            after=without_personal({
                 name: f"{len(value):,} bytes" if isinstance(value, bytes) else value
                 for name, value in given.items() if value is not None
-            } | ({"cleared": True} if clear else {}),
+            }) | ({"cleared": True} if clear else {}),
         )  # fmt: skip
         ownership.touch(connection, tenant.id)
     ownership.raise_data_version(owner_dsn)

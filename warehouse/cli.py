@@ -1001,7 +1001,7 @@ def audit_list(
 ) -> None:
     """List the newest lines of the audit log; people and addresses are keyed hashes.
 
-    Example: mirante audit list --tenant corpo --action tenant.move_inbox
+    Example: mirante audit list --tenant corpo --action tenant.lose_inboxes
     """
     with _migrated() as (_, warehouse):
         lines = audit.list_lines(
@@ -1082,6 +1082,31 @@ def score_correct(
         else:
             correct(warehouse.dsn("owner"), tenant, conversation, labels, by)
     out.print("kept; the pages show it after the next `mirante build`")
+
+
+@score_app.command("export")
+def score_export(
+    tenant: Annotated[str, typer.Option(metavar="SLUG")],
+    file: Annotated[Path, typer.Option(help="JSON lines, for `mirante eval`; not overwritten.")],
+) -> None:
+    """Write conversations that people corrected as labelled examples, masked, for `mirante eval`.
+
+    Of each the four labels are a person's: corrections that name fewer are left out.
+
+    Example: mirante score export --tenant corpo --file corpo.jsonl
+    """
+    from ai_enrich.corrections import judged_examples
+    from warehouse.embedded import write_private
+
+    if file.exists():
+        raise UsageError(f"--file {file} exists: give another name")
+    with _migrated() as (_, warehouse):
+        lines = list(judged_examples(warehouse.dsn("owner"), tenant))
+    if not lines:
+        out.print("no correction names all four labels yet: `mirante score correct --help`")
+        return
+    write_private(file, "".join(f"{line}\n" for line in lines))
+    out.print(f"{len(lines):,} conversations: `mirante eval --file {file}`")
 
 
 @score_app.command("costs")

@@ -108,6 +108,8 @@ def assign(
     value, MiranteError on something taken, on a limit, on a build that does not end.
     """
     with psycopg.connect(owner_dsn) as connection:
+        if from_slug is not None:  # before any row is locked that others wait for
+            wait_for_build(connection)
         tenant = find_tenant(connection, slug)
         taken = own(
             connection, tenant, inbox_ids=inbox_ids, account_ids=account_ids,
@@ -182,6 +184,7 @@ def release(owner_dsn: str, *, slug: str, inbox_ids: Sequence[int], actor: Actor
     Raises UsageError when the tenant owns one not at all, or only by owning its account.
     """
     with psycopg.connect(owner_dsn) as connection:
+        wait_for_build(connection)
         tenant = find_tenant(connection, slug)
         connection.execute("lock table app.tenant_inboxes in share row exclusive mode")
         for inbox_id in dict.fromkeys(inbox_ids):
@@ -406,7 +409,9 @@ def _tables_of_tenants(connection: Connection[Any]) -> list[tuple[str, str, froz
             array_agg(columns.attname::text)
         from pg_class as relations
         inner join pg_attribute as columns on columns.attrelid = relations.oid
-        where relations.relnamespace::regnamespace::text in ('marts', 'ai', 'app')
+        where relations.relnamespace::regnamespace::text in ('marts', 'intermediate', 'ai', 'app')
+            -- what a build has still to do is nobody's to read
+            and relations.relname !~ '_touched$'
             and relations.relkind in ('r', 'p') and not relations.relispartition
             and columns.attnum > 0 and not columns.attisdropped
         group by relations.oid

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import Connection, sql
@@ -13,7 +13,7 @@ from psycopg.errors import CheckViolation, ForeignKeyViolation, UniqueViolation
 from psycopg.rows import class_row
 
 from warehouse import analysts, ownership
-from warehouse.audit import SYSTEM, Actor, record
+from warehouse.audit import SYSTEM, Actor, record, without_personal
 from warehouse.db import Warehouse
 from warehouse.errors import MiranteError, UsageError
 
@@ -28,6 +28,11 @@ DEFAULT_RULES = (
     ("converted", "crm", ""),
 )
 GRACE_DAYS = 30
+# To be purged: the one that is asked for, else all whose grace is over.
+IS_DUE: LiteralString = (
+    "purge_after is not null"
+    " and case when %(slug)s::text is null then purge_after <= now() else slug = %(slug)s end"
+)
 # What `edit_tenant` changes; of the limits None is the plan's.
 EDITABLE = (
     "slug", "name", "segment", "timezone", "currency", "plan",
@@ -176,8 +181,9 @@ def edit_tenant(owner_dsn: str, slug: str, changes: Mapping[str, Any], actor: Ac
             raise UsageError(_explain(error, **changes)) from None
         record(
             connection, "tenant.edit", actor=actor, tenant_id=tenant.id,
-            target=f"tenant:{tenant.id}", before={name: before[name] for name in changed},
-            after=changed,
+            target=f"tenant:{tenant.id}",
+            before=without_personal({name: before[name] for name in changed}),
+            after=without_personal(changed),
         )  # fmt: skip
         ownership.touch(connection, tenant.id)
     ownership.raise_data_version(owner_dsn)
@@ -219,7 +225,6 @@ def delete_tenant(
             [grace_days, tenant.id],
         ).fetchone() or (None,)
         assert purge_after is not None  # noqa: S101  # the row is locked
-        _shut_out(connection, tenant.id)
         record(
             connection, "tenant.delete", actor=actor, tenant_id=tenant.id,
             target=f"tenant:{tenant.id}", before={"status": tenant.status},
@@ -249,20 +254,20 @@ def purge_tenants(
                     f"tenant {slug!r} is not deleted: `mirante tenant delete --slug {slug}` first"
                 )
         due = connection.execute(
-            "select id, slug from app.tenants where purge_after <= now() or slug = %s order by 1",
-            [slug],
+            f"select id, slug from app.tenants as tenants where {IS_DUE} order by 1",  # noqa: S608
+            {"slug": slug},
         ).fetchall()
     purged = []
     for tenant_id, its_slug in due:
-        analysts.remove_all(warehouse, tenant_id, actor)
         with psycopg.connect(owner) as connection:
             ownership.wait_for_build(connection)
             row = connection.execute(
-                "select purge_after is not null from app.tenants where id = %s for update",
-                [tenant_id],
+                f"select {IS_DUE} from app.tenants where id = %(id)s for update",  # noqa: S608
+                {"id": tenant_id, "slug": slug},
             ).fetchone()
-            if row != (True,):  # brought back meanwhile
+            if row != (True,):  # brought back, or given longer, meanwhile
                 continue
+            analysts.remove_all(warehouse, tenant_id, actor)
             rows = _remove_everything(connection, tenant_id)
             record(
                 connection, "tenant.purge", actor=actor, tenant_id=tenant_id,
@@ -318,8 +323,6 @@ def _change_status(
             "update app.tenants set status = %s, purge_after = null where id = %s",
             [status, tenant.id],
         )
-        if status != "active":
-            _shut_out(connection, tenant.id)
         verb = {"suspended": "suspend", "cancelled": "cancel", "active": "restore"}[status]
         record(
             connection, f"tenant.{verb}", actor=actor, tenant_id=tenant.id,
@@ -332,13 +335,6 @@ def _change_status(
         analysts.enable(warehouse, tenant.id)
     else:
         analysts.disable(warehouse, tenant.id)
-
-
-def _shut_out(connection: Connection[Any], tenant_id: int) -> None:
-    connection.execute(
-        "delete from app.sessions where user_id in (select id from app.users where tenant_id = %s)",
-        [tenant_id],
-    )
 
 
 def _check_timezone(connection: Connection, timezone: str) -> None:

@@ -62,6 +62,11 @@ def password_weakness(password: str, hints: Iterable[str] = ()) -> Weakness | No
     return "common" if guesses < EASY_GUESSES else None
 
 
+def plain_email(email: str) -> str:
+    """How an address is compared and counted: the one way, so that no spelling counts apart."""
+    return email.strip().lower()
+
+
 def hash_password(password: str, hints: Iterable[str] = ()) -> str:
     """Hash with bcrypt over a pre-hash: bcrypt alone reads 72 bytes and stops at a NUL.
 

@@ -36,10 +36,11 @@ comment on column app.sessions.offered_totp_secret is 'Shown to be set up, not y
 comment on column app.sessions.device is 'Browser and system by name, such as Chrome · Android.';
 
 create table app.devices (
-    token_sha256 bytea primary key check (octet_length(token_sha256) = 32),
+    token_sha256 bytea not null check (octet_length(token_sha256) = 32),
     user_id integer not null references app.users (id) on delete cascade,
     created_at timestamptz not null default now(),
-    last_used_at timestamptz not null default now()
+    last_used_at timestamptz not null default now(),
+    primary key (token_sha256, user_id)
 );
 comment on table app.devices is
     'Browsers a user logged in with: other people''s failures never slow them. No way in by itself.';
@@ -97,7 +98,7 @@ begin
         if new.password_changed_at <> old.password_changed_at then
             delete from app.devices as devices where devices.user_id = new.id;
         end if;
-        if not new.is_active then
+        if not new.is_active or new.password_changed_at <> old.password_changed_at then
             delete from app.user_links as links where links.user_id = new.id;
         end if;
     end if;
@@ -248,20 +249,33 @@ begin
 end
 $$;
 
+-- Gives a try back: one that was right takes the failures before it along, one that was not looked
+-- at (was_right false) nothing but itself.
 create function app.forgive_log_in(
-    account_key bytea, address_key bytea, pair_key bytea, device_token_sha256 bytea
+    account_key bytea, address_key bytea, pair_key bytea, device_token_sha256 bytea,
+    was_right boolean
 )
 returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
     -- Locked in the order of admit_log_in(), rows that are not there yet too; the account last.
-    delete from app.throttles as throttles where throttles.key = sha256(device_token_sha256);
+    if was_right then
+        delete from app.throttles as throttles where throttles.key = sha256(device_token_sha256);
+    else
+        update app.throttles as throttles set free_at = throttles.free_at - interval '30 seconds'
+        where throttles.key = sha256(device_token_sha256);
+    end if;
     insert into app.throttles as throttles (key, free_at)
     select wanted.key, clock_timestamp()
     from unnest(array[address_key, pair_key]) as wanted (key) order by wanted.key
     on conflict (key) do update set free_at = throttles.free_at;
-    delete from app.throttles as throttles where throttles.key = pair_key;
+    if was_right then
+        delete from app.throttles as throttles where throttles.key = pair_key;
+    else
+        update app.throttles as throttles set free_at = throttles.free_at - interval '30 seconds'
+        where throttles.key = pair_key;
+    end if;
     update app.throttles as throttles set free_at = throttles.free_at - interval '6 seconds'
     where throttles.key = address_key;
     update app.throttles as throttles set free_at = throttles.free_at - interval '6 seconds'
@@ -337,8 +351,7 @@ begin atomic
     insert into app.devices as devices (token_sha256, user_id)
     select device_token_sha256, viewer.user_id
     from app.current_session(session_token_sha256, idle_limit) as viewer
-    on conflict (token_sha256) do update set last_used_at = now()
-    where devices.user_id = excluded.user_id;
+    on conflict (token_sha256, user_id) do update set last_used_at = now();
 end;
 """
 
@@ -596,13 +609,18 @@ as $$
 declare
     session record;
 begin
+    -- First the lock, then the look: who is disabled meanwhile has no session any more.
+    perform 1
+    from app.sessions as sessions
+    inner join app.users as users on sessions.user_id = users.id
+    where sessions.token_sha256 = session_token_sha256
+    for update of users;
     select sessions.user_id, sessions.viewed_tenant_id, sessions.device, users.tenant_id
     into session
     from app.current_session(session_token_sha256, idle_limit) as viewer
     inner join app.users as users on viewer.user_id = users.id
     inner join app.sessions as sessions on sessions.token_sha256 = session_token_sha256
-    where users.password_hash = old_hash
-    for update of users;
+    where users.password_hash = old_hash;
     if not found then
         return false;
     end if;
@@ -730,9 +748,10 @@ begin atomic
     order by users.email;
 end;
 
+-- into_tenant_id is the client the page was of: an agency may have switched in another tab since.
 create function app.invite_user(
-    session_token_sha256 bytea, idle_limit interval, new_email text, new_role text,
-    link_token_sha256 bytea, link_lifetime interval
+    session_token_sha256 bytea, idle_limit interval, into_tenant_id integer, new_email text,
+    new_role text, link_token_sha256 bytea, link_lifetime interval
 )
 returns text
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
@@ -744,6 +763,9 @@ begin
     select * into manager from app.managing(session_token_sha256, idle_limit);
     if not found or new_role not in ('client', 'admin') then
         return 'denied';
+    end if;
+    if manager.tenant_id is distinct from into_tenant_id then
+        return 'switched';
     end if;
     -- E-mails are unique in all tenants, so a refusal tells that one is in use: not many an hour.
     if app.take_turn(
@@ -869,7 +891,7 @@ INTERNAL = (
 )
 APP_FUNCTIONS = (
     "app.admit_log_in(text, bytea, bytea, bytea, bytea)",
-    "app.forgive_log_in(bytea, bytea, bytea, bytea)",
+    "app.forgive_log_in(bytea, bytea, bytea, bytea, boolean)",
     "app.open_session(integer, text, bytea, interval, text, text)",
     "app.rehash_password(integer, text, text)",
     "app.remember_device(bytea, interval, bytea)",
@@ -886,7 +908,7 @@ APP_FUNCTIONS = (
     "app.link_user(bytea)",
     "app.use_link(bytea, text, text)",
     "app.managed_users(bytea, interval)",
-    "app.invite_user(bytea, interval, text, text, bytea, interval)",
+    "app.invite_user(bytea, interval, integer, text, text, bytea, interval)",
     "app.start_reset(bytea, interval, integer, bytea, interval)",
     "app.manage_user(bytea, interval, integer, text, boolean, boolean)",
 )
