@@ -65,8 +65,8 @@ inboxes as (
 
 {%- if is_incremental() and built_conversations %}
 
--- Rows are an inbox's by their conversation, in parity also by themselves, and a campaign's title is
--- for whoever has the campaign's inbox.
+-- Rows are an inbox's by their conversation, in parity also by themselves, and a campaign's title
+-- is for whoever has the campaign's inbox.
 found as (
 
     select conversation_id from changes
