@@ -2,8 +2,7 @@
 
 import streamlit as st
 
-from dashboard import frame, state
-from dashboard.app_pages import overview
+from dashboard import frame, navigation, state
 from dashboard.auth import SessionEndedError, cookie_name
 
 
@@ -15,11 +14,9 @@ def main() -> None:
         # The cookie is the one of the websocket's opening; whether it still counts is asked here.
         token = st.context.cookies.get(cookie_name(secure=dashboard.cookie_secure))
         visit = dashboard.sessions.visit(token)
-        page = st.navigation(
-            [st.Page(lambda: overview.show(visit), title="Visão geral", url_path="", default=True)],
-            position="top",
-        )
+        page = st.navigation(navigation.pages(visit), position="hidden")
         frame.header(visit, dashboard.brand_name)
+        navigation.menu()
         page.run()
     except SessionEndedError:
         frame.session_ended()

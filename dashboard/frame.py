@@ -1,9 +1,14 @@
-"""What surrounds every page: styles, whose data it is, how old it is, the way out."""
+"""What surrounds every page: styles, whose data it is, how old it is, the way out; panels."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from html import escape
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
+import plotly.graph_objects as go
 import psycopg
 import streamlit as st
 
@@ -81,6 +86,112 @@ def _freshness(visit: Visit) -> tuple[str | None, str, str]:
     span = max(datetime.now(UTC) - loaded_at, timedelta())
     level = "red" if span > RED_AFTER else "amber" if span > AMBER_AFTER else "green"
     return level, formats.age(span), formats.moment(loaded_at, visit.timezone)
+
+
+def loaded(visit: Visit) -> pd.Series | None:
+    """The row of queries.coverage; None where there is nothing yet, and the page says why."""
+    if visit.load_state.last_loaded_at is None or visit.load_state.last_built_at is None:
+        empty(
+            "A primeira carga ainda não terminou",
+            "Os números aparecem aqui assim que as conversas forem carregadas e processadas.",
+        )
+        return None
+    coverage = queries.coverage(visit).iloc[0]
+    if not coverage["is_built"]:
+        empty(
+            "Sua conta ainda não foi processada",
+            "Ela foi criada depois da última carga. Os números aparecem após a próxima.",
+        )
+        return None
+    if not coverage["has_inboxes"]:
+        empty(
+            "Nenhuma caixa de entrada ligada a esta conta",
+            "Peça a quem administra o sistema para ligar as suas caixas de entrada do Chatwoot.",
+        )
+        return None
+    return coverage
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: `name` in the frame, its heading, how a value is written, and where the
+    written value links to (an address made from the row; None: no link).
+    """
+
+    name: str
+    title: str
+    write: Callable[[Any], str] = str
+    is_number: bool = False
+    link: Callable[[pd.Series], str | None] | None = None
+
+
+def table(rows: pd.DataFrame, columns: Sequence[Column], caption: str) -> str:
+    """HTML of `rows`, everything escaped; the first column heads its row. `caption`: for readers
+    of the screen, not shown.
+    """
+    head = "".join(
+        f'<th scope="col"{_number_class(column)}>{escape(column.title)}</th>' for column in columns
+    )
+    body = "".join(
+        "<tr>" + "".join(_cell(row, column, is_head=not i) for i, column in enumerate(columns))
+        + "</tr>"
+        for _, row in rows.iterrows()
+    )  # fmt: skip
+    return (
+        f'<div class="m-scroll" tabindex="0" role="region" aria-label="{escape(caption)}">'
+        f'<table class="m-table"><caption>{escape(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _number_class(column: Column) -> str:
+    return ' class="m-number"' if column.is_number else ""
+
+
+def _cell(row: pd.Series, column: Column, *, is_head: bool) -> str:
+    value = row[column.name]
+    is_null = not isinstance(value, list | tuple) and pd.isna(value)
+    text = formats.MISSING if is_null else escape(column.write(value))
+    target = column.link(row) if column.link else None
+    if target and text != formats.MISSING:
+        text = f'<a href="{escape(target)}" target="_self">{text}</a>'
+    tag = 'th scope="row"' if is_head else "td"
+    return f"<{tag}{_number_class(column)}>{text}</{tag.split()[0]}>"
+
+
+def panel(
+    key: str,
+    title: str,
+    sentence: str,
+    figure: go.Figure | None = None,
+    *,
+    kind: str = "Gráfico",
+    rows: pd.DataFrame | None = None,
+    columns: Sequence[Column] = (),
+    is_open: bool = False,
+    help_text: str | None = None,
+) -> None:
+    """A white box: what it is about, what it says, the chart, and the chart's numbers as a table.
+
+    `key` names the box (`panel-…` in CSS and tests); `kind` of chart is for readers of the screen;
+    `is_open`: the table is the panel, not behind a click.
+    """
+    with st.container(border=True, key=f"panel-{key}"):
+        st.header(title, anchor=False, help=help_text)
+        st.caption(sentence)
+        if figure is not None:
+            st.plotly_chart(
+                figure,
+                config={"displayModeBar": False},
+                key=f"chart-{key}",
+                alt=f"{kind}: {title}. {sentence}",
+            )
+        if rows is not None:
+            html = table(rows, columns, title)
+            if not is_open:
+                summary = "<summary>Ver como tabela</summary>"
+                html = f'<details class="m-details">{summary}{html}</details>'
+            st.html(html)
 
 
 def empty(title: str, reason: str) -> None:

@@ -4,7 +4,7 @@ Every number is computed here, in SQL, over the marts; what is left to Python is
 """
 
 from datetime import date, datetime
-from typing import LiteralString
+from typing import TYPE_CHECKING, LiteralString
 
 import pandas as pd
 import streamlit as st
@@ -13,6 +13,10 @@ from dashboard import state
 from dashboard.auth import Visit
 from warehouse.db import tenant_connection
 
+if TYPE_CHECKING:
+    from dashboard.filters import Filters
+
+Parameter = date | datetime | str | int | tuple[int, ...] | None
 # DESIGN section 7: nothing on a page is older than this, whatever the data version says.
 CACHE_SECONDS = 300
 
@@ -29,6 +33,16 @@ select
 from marts.agg_daily
 where tenant_id = %(tenant_id)s
     and conversations > 0
+"""
+
+INBOXES: LiteralString = """
+select
+    inbox_id,
+    name,
+    channel
+from marts.dim_inboxes
+where tenant_id = %(tenant_id)s
+order by name, inbox_id
 """
 
 BRANDING: LiteralString = """
@@ -105,6 +119,7 @@ counted as (
         where tenant_id = %(tenant_id)s
             and created_date between periods.start_date and periods.end_date
             and created_at < periods.end_at
+            and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
     ) as measured
 
 ),
@@ -161,6 +176,7 @@ with days as (
     left join marts.agg_daily as daily
         on daily.tenant_id = %(tenant_id)s
         and daily.date = calendar.day::date
+        and (%(inbox_ids)s::bigint[] is null or daily.inbox_id = any(%(inbox_ids)s))
     group by calendar.day
 
 )
@@ -185,6 +201,11 @@ def coverage(visit: Visit) -> pd.DataFrame:
     return _ask(visit, COVERAGE)
 
 
+def inboxes(visit: Visit) -> pd.DataFrame:
+    """One row an inbox: inbox_id, name, channel; by name."""
+    return _ask(visit, INBOXES)
+
+
 def branding(visit: Visit) -> pd.DataFrame:
     """One row, none without a look of its own: display_name, primary_color and accent_color
     (#rrggbb), logo in base64 and its logo_type; each may be NULL.
@@ -192,34 +213,38 @@ def branding(visit: Visit) -> pd.DataFrame:
     return _ask(visit, BRANDING)
 
 
-def overview(visit: Visit, start: date, end: date) -> pd.DataFrame:
-    """One row: the KPIs of `start` to `end` (days of the tenant's zone, both included).
+def overview(visit: Visit, filters: "Filters") -> pd.DataFrame:
+    """One row: the KPIs of the period and inboxes chosen.
 
     conversations, leads, conversions, first_replies; lead_rate and crm_rate as shares, NULL when
     the denominator is 0; first_reply_median_seconds, first_reply_p90_seconds; previous_* for as
     many days right before, up to the same time of day when `end` is still running; *_change:
     a ratio for conversations and first_reply, a difference of shares for the rates.
     """
-    return _ask(visit, OVERVIEW, start=start, end=end, **_clock(visit))
+    return _ask(visit, OVERVIEW, **_chosen(filters), **_clock(visit))
 
 
-def conversations_per_day(visit: Visit, start: date, end: date) -> pd.DataFrame:
+def conversations_per_day(visit: Visit, filters: "Filters") -> pd.DataFrame:
     """One row a day, empty days too: date, conversations, is_running (the day is not over).
 
     On every row the same: total, mean_per_day (of finished days; NULL without one),
     busiest_date (the first of equals), busiest_conversations.
     """
-    return _ask(visit, CONVERSATIONS_PER_DAY, start=start, end=end, **_clock(visit))
+    return _ask(visit, CONVERSATIONS_PER_DAY, **_chosen(filters), **_clock(visit))
 
 
-def _clock(visit: Visit) -> dict[str, datetime | str | None]:
+def _chosen(filters: "Filters") -> dict[str, Parameter]:
+    """The shared filters: every question has `start`, `end`, and inbox_ids, NULL for all."""
+    inbox_ids = filters.inbox_ids or None
+    return {"start": filters.start, "end": filters.end, "inbox_ids": inbox_ids}
+
+
+def _clock(visit: Visit) -> dict[str, Parameter]:
     """As of when, and on whose clock: ages count to the last load, not to the present minute."""
     return {"as_of": visit.load_state.last_loaded_at, "timezone": visit.timezone}
 
 
-def _ask(
-    visit: Visit, sql: LiteralString, **parameters: date | datetime | str | None
-) -> pd.DataFrame:
+def _ask(visit: Visit, sql: LiteralString, **parameters: Parameter) -> pd.DataFrame:
     state.current().sessions.verify(visit)
     return _answer(
         sql,
@@ -238,10 +263,14 @@ def _answer(
     tenant_id: int,
     role: str,
     data_version: int,
-    parameters: tuple[tuple[str, date | datetime | str | None], ...],
+    parameters: tuple[tuple[str, Parameter], ...],
 ) -> pd.DataFrame:
     """Rows of `sql` for one tenant; `role` and `data_version` only tell cached answers apart."""
     with tenant_connection(state.current().reads, tenant_id) as connection:
-        cursor = connection.execute(sql, {**dict(parameters), "tenant_id": tenant_id})
+        # A tuple is an array to the database as a list is, and a key to the cache.
+        given = {
+            name: list(value) if isinstance(value, tuple) else value for name, value in parameters
+        }
+        cursor = connection.execute(sql, {**given, "tenant_id": tenant_id})
         columns = [column.name for column in cursor.description or ()]
         return pd.DataFrame(cursor.fetchall(), columns=columns)

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from html import escape
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from starlette.types import ASGIApp
 from streamlit import config
 from streamlit.starlette import App
 
-from dashboard import forms, frame, state
+from dashboard import forms, frame, navigation, state
 from dashboard.accounts import Accounts
 from dashboard.auth import IDLE_LIMIT, SESSION_LIFETIME, Sessions, Viewer
 from dashboard.guard import IDENTITY_HEADER, TENANT_PATH, Guard
@@ -39,8 +38,6 @@ from warehouse.settings import PROJECT_ROOT
 log = logging.getLogger(__name__)
 
 BRAND_NAME = "GeniAI Analytics"
-# Addresses of the pages in app.py; the overview is the first.
-PAGE_PATHS = ("/",)
 # One slow page must not hold a connection for ever, nor a log-in wait for one.
 READ_TIMEOUT_MS, POOL_TIMEOUT_SECONDS = 20_000, 3.0
 # What keeps clients apart and their data at home. Given as flags, which win over every config
@@ -57,6 +54,10 @@ FIXED_OPTIONS: dict[str, Any] = {
     "server.baseUrlPath": "",
     "server.trustedUserHeaders": {IDENTITY_HEADER: "identity"},
 }
+
+
+# Without it Streamlit asks for its parts below each page's own address first: 404 in the console.
+BASE_SCRIPT = "window.__streamlit = {BACKEND_BASE_URL: window.location.origin}"
 
 
 def create_app(
@@ -96,7 +97,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: App) -> AsyncIterator[None]:
         # Imported once the runtime is there, and before the first visitor would wait for it.
-        await to_thread.run_sync(import_module, "dashboard.app_pages.overview")
+        await to_thread.run_sync(navigation.load_pages)
         try:
             yield
         finally:
@@ -112,9 +113,9 @@ def create_app(
         Path(__file__).parent / "app.py",
         lifespan=lifespan,
         on_script_error=frame.failed,
-        routes=[*_routes(dashboard), *(Route(path, page) for path in PAGE_PATHS)],
+        routes=[*_routes(dashboard), *(Route(path, page) for path in navigation.PATHS)],
     )
-    return Guard(app, dashboard, page_paths=PAGE_PATHS, script_hashes=script_hashes)
+    return Guard(app, dashboard, page_paths=navigation.PATHS, script_hashes=script_hashes)
 
 
 def configure_streamlit() -> None:
@@ -152,6 +153,7 @@ def _page_shell(brand_name: str) -> tuple[str, list[str]]:
             "<noscript>Ative o JavaScript para ver o painel.</noscript>",
         ),
         (r"<!--.*?-->\s*", ""),
+        (r"</head>", f"<script>{BASE_SCRIPT}</script></head>"),
     )
     html = source
     for pattern, replacement in replacements:

@@ -1,25 +1,16 @@
 """Visão geral: how the tenant is doing, in four numbers and one chart."""
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from typing import Any, Literal
-from zoneinfo import ZoneInfo
+from datetime import date
+from typing import Literal
 
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, definitions, formats, frame, queries
+from dashboard import charts, definitions, filters, formats, frame, lists, queries
 from dashboard.auth import Visit
-
-MONTH, CUSTOM = "mes", "personalizado"
-PRESETS = {
-    "7": "7 dias",
-    "30": "30 dias",
-    "90": "90 dias",
-    MONTH: "Mês atual",
-    CUSTOM: "Personalizado",
-}
-DEFAULT_PRESET = "30"
+from dashboard.filters import Filters
+from dashboard.frame import Column
 
 
 @dataclass(frozen=True)
@@ -36,33 +27,15 @@ class Card:
 
 def show(visit: Visit) -> None:
     """Draw the page."""
-    if visit.load_state.last_loaded_at is None or visit.load_state.last_built_at is None:
-        frame.empty(
-            "A primeira carga ainda não terminou",
-            "Os números aparecem aqui assim que as conversas forem carregadas e processadas.",
-        )
+    coverage = frame.loaded(visit)
+    if coverage is None:
         return
-    coverage = queries.coverage(visit).iloc[0]
-    if not coverage["is_built"]:
-        frame.empty(
-            "Sua conta ainda não foi processada",
-            "Ela foi criada depois da última carga. Os números aparecem após a próxima.",
-        )
+    chosen = filters.choose(visit, coverage["first_date"])
+    if chosen is None:
         return
-    if not coverage["has_inboxes"]:
-        frame.empty(
-            "Nenhuma caixa de entrada ligada a esta conta",
-            "Peça a quem administra o sistema para ligar as suas caixas de entrada do Chatwoot.",
-        )
-        return
-
-    period = choose_period(datetime.now(ZoneInfo(visit.timezone)).date(), coverage["first_date"])
-    if period is None:
-        return
-    start, end = period
-    kpis = queries.overview(visit, start, end).iloc[0]
-    days = queries.conversations_per_day(visit, start, end)
-    st.caption(period_text(start, end, kpis, is_running=bool(days["is_running"].iloc[-1])))
+    kpis = queries.overview(visit, chosen).iloc[0]
+    days = queries.conversations_per_day(visit, chosen)
+    st.caption(period_text(chosen, kpis, is_running=bool(days["is_running"].iloc[-1])))
     show_cards(cards(kpis))
     if not kpis["conversations"]:
         last_date: date | None = coverage["last_date"]
@@ -76,43 +49,11 @@ def show(visit: Visit) -> None:
     show_conversations_per_day(days)
 
 
-def choose_period(today: date, first_date: date | None) -> tuple[date, date] | None:
-    """The period the viewer chose, kept in the address; None while half of it is chosen."""
-    preset = st.segmented_control(
-        "Período",
-        list(PRESETS),
-        default=DEFAULT_PRESET,
-        required=True,
-        format_func=PRESETS.__getitem__,
-        key="periodo",
-        bind="query-params",
-        label_visibility="collapsed",
-    )
-    if preset == CUSTOM:
-        chosen = st.date_input(
-            "De … até …",
-            value=(today - timedelta(days=29), today),
-            min_value=min(first_date or today, today - timedelta(days=89)),
-            max_value=today,
-            format="DD/MM/YYYY",
-            key="datas",
-            bind="query-params",
-            width=320,
-        )
-        if not isinstance(chosen, tuple) or len(chosen) != 2:
-            st.caption("Escolha a data inicial e a final.")
-            return None
-        return chosen
-    if preset == MONTH:
-        return today.replace(day=1), today
-    return today - timedelta(days=int(preset or DEFAULT_PRESET) - 1), today
-
-
-def period_text(start: date, end: date, kpis: pd.Series, *, is_running: bool) -> str:
+def period_text(chosen: Filters, kpis: pd.Series, *, is_running: bool) -> str:
     """Which days are shown, and which they are compared with."""
     previous = f"{formats.day(kpis['previous_start'])} a {formats.day(kpis['previous_end'])}"
     same_time = ", até a mesma hora" if is_running else ""
-    return f"{formats.day(start)} a {formats.day(end)} · comparado com {previous}{same_time}"
+    return f"{chosen.text} · comparado com {previous}{same_time}"
 
 
 def cards(kpis: pd.Series) -> tuple[Card, ...]:
@@ -172,24 +113,21 @@ def show_cards(row: tuple[Card, ...]) -> None:
 def show_conversations_per_day(days: pd.DataFrame) -> None:
     """The chart, what it says, and its numbers."""
     sentence = conversations_sentence(days.iloc[0])
-    with st.container(border=True, key="panel-conversations-per-day"):
-        st.header("Conversas por dia", anchor=False)
-        st.caption(sentence)
-        st.plotly_chart(
-            charts.conversations_per_day(days, dark=st.context.theme.type == "dark"),
-            config={"displayModeBar": False},
-            key="chart-conversations-per-day",
-            alt=f"Gráfico de área: conversas por dia. {sentence}",
-        )
-        with st.expander("Ver como tabela"):
-            table: Any = days[["date", "conversations"]].rename(
-                columns={"date": "Dia", "conversations": "Conversas"}
-            )
-            st.dataframe(
-                table.style.format({"Dia": formats.day, "Conversas": formats.number}),
-                hide_index=True,
-                height=300,
-            )
+    frame.panel(
+        "conversations-per-day",
+        "Conversas por dia",
+        sentence,
+        charts.conversations_per_day(days, dark=st.context.theme.type == "dark"),
+        kind="Gráfico de área",
+        rows=days,
+        columns=(
+            Column("date", "Dia", formats.day),
+            Column(
+                "conversations", "Conversas", formats.number, is_number=True,
+                link=lambda day: lists.href("todas", day=day["date"]),
+            ),
+        ),
+    )  # fmt: skip
 
 
 def conversations_sentence(day: pd.Series) -> str:

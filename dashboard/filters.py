@@ -1,0 +1,135 @@
+"""The filters that every page shares: period and inboxes, kept in the address, never the tenant."""
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import formats, queries
+from dashboard.auth import Visit
+
+PERIOD, DATES, INBOX = "periodo", "datas", "caixa"
+SHARED = (PERIOD, DATES, INBOX)
+MONTH, CUSTOM = "mes", "personalizado"
+PRESETS = {
+    "7": "7 dias",
+    "30": "30 dias",
+    "90": "90 dias",
+    MONTH: "Mês atual",
+    CUSTOM: "Personalizado",
+}
+DEFAULT_PRESET = "30"
+# Values of an address by name; several of one name are a list.
+Parameters = dict[str, str | list[str]]
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Days of the tenant's zone, both included; ids of the tenant's inboxes, empty for all."""
+
+    start: date
+    end: date
+    inbox_ids: tuple[int, ...] = ()
+    inbox_names: tuple[str, ...] = ()
+
+    @property
+    def days(self) -> int:
+        """How many days the period has."""
+        return (self.end - self.start).days + 1
+
+    @property
+    def text(self) -> str:
+        """In words: the period, and the inboxes where they are not all."""
+        period = f"{formats.day(self.start)} a {formats.day(self.end)}"
+        return " · ".join((period, *(self.inbox_names and [", ".join(self.inbox_names)])))
+
+
+def choose(visit: Visit, first_date: date | None) -> Filters | None:
+    """The bar of filters; None while half of a period is chosen. `first_date`: of a conversation.
+
+    Beside the page's own controls when called in a container of theirs.
+    """
+    today = datetime.now(ZoneInfo(visit.timezone)).date()
+    with st.container(horizontal=True, vertical_alignment="bottom", key="filters"):
+        period = _choose_period(today, first_date)
+        inbox_ids, inbox_names = _choose_inboxes(visit)
+    return Filters(*period, inbox_ids, inbox_names) if period else None
+
+
+def shared_parameters() -> Parameters:
+    """What of this page's address goes along to another page."""
+    given = {name: st.query_params.get_all(name) for name in SHARED}
+    return {name: list(values) for name, values in given.items() if values}
+
+
+def href(path: str, parameters: Parameters) -> str:
+    """An address on this site, for a link written as HTML (escape it there)."""
+    return f"{path}?{urlencode(parameters, doseq=True)}" if parameters else path
+
+
+def of_days(start: date, end: date) -> Parameters:
+    """The period as an address says it."""
+    return {PERIOD: PRESETS[CUSTOM], DATES: [start.isoformat(), end.isoformat()]}
+
+
+def _choose_period(today: date, first_date: date | None) -> tuple[date, date] | None:
+    preset = st.segmented_control(
+        "Período",
+        list(PRESETS),
+        default=DEFAULT_PRESET,
+        required=True,
+        format_func=PRESETS.__getitem__,
+        key=PERIOD,
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+    if preset == CUSTOM:
+        chosen = st.date_input(
+            "De … até …",
+            value=(today - timedelta(days=29), today),
+            min_value=min(first_date or today, today - timedelta(days=89)),
+            max_value=today,
+            format="DD/MM/YYYY",
+            key=DATES,
+            bind="query-params",
+            width=260,
+            label_visibility="collapsed",
+        )
+        if not isinstance(chosen, tuple) or len(chosen) != 2:
+            st.caption("Escolha a data inicial e a final.")
+            return None
+        return chosen
+    if preset == MONTH:
+        return today.replace(day=1), today
+    return today - timedelta(days=int(preset or DEFAULT_PRESET) - 1), today
+
+
+def _choose_inboxes(visit: Visit) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Ids and names; nothing to choose where there is one inbox alone."""
+    names = inbox_names(queries.inboxes(visit))
+    if len(names) < 2:
+        return (), ()
+    chosen = st.multiselect(
+        "Caixas de entrada",
+        list(names.values()),
+        key=INBOX,
+        bind="query-params",
+        placeholder="Todas as caixas",
+        label_visibility="collapsed",
+        width=320,
+    )
+    ids = {name: inbox_id for inbox_id, name in names.items()}
+    return tuple(ids[name] for name in chosen), tuple(chosen)
+
+
+def inbox_names(inboxes: pd.DataFrame) -> dict[int, str]:
+    """A name for each id of queries.inboxes, no two alike: an address tells them apart by it."""
+    given = list(zip(inboxes["inbox_id"], inboxes["name"], strict=True))
+    counts = inboxes["name"].value_counts()
+    return {
+        int(inbox_id): name if counts[name] == 1 else f"{name} ({inbox_id})"
+        for inbox_id, name in given
+    }

@@ -1,0 +1,82 @@
+"""The pages of the menu: address, title and module of each, and links between them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Literal
+
+import streamlit as st
+from streamlit.navigation.page import StreamlitPage
+
+from dashboard.auth import Visit
+from dashboard.filters import Parameters, shared_parameters
+
+PageName = Literal["overview", "channels", "leads", "conversations", "service", "quality", "export"]
+
+
+@dataclass(frozen=True)
+class MenuPage:
+    """One page: dashboard/app_pages/`name`.py has its `show(visit)`."""
+
+    name: PageName
+    path: str
+    title: str
+
+
+PAGES = (
+    MenuPage("overview", "/", "Visão geral"),
+    MenuPage("channels", "/canais", "Canais"),
+    MenuPage("leads", "/leads", "Leads"),
+    MenuPage("conversations", "/conversas", "Conversas"),
+    MenuPage("service", "/atendimento", "Atendimento"),
+    MenuPage("quality", "/qualidade", "Qualidade dos dados"),
+    MenuPage("export", "/exportar", "Exportar"),
+)
+PATHS = tuple(page.path for page in PAGES)
+
+
+@cache
+def _show(name: PageName) -> Callable[[Visit], None]:
+    show: Callable[[Visit], None] = import_module(f"dashboard.app_pages.{name}").show
+    return show
+
+
+def load_pages() -> None:
+    """Import every page, so that no visitor waits for it."""
+    for page in PAGES:
+        _show(page.name)
+
+
+def pages(visit: Visit) -> list[StreamlitPage]:
+    """What `st.navigation` is given at each run."""
+    return [_page(page, visit) for page in PAGES]
+
+
+def _page(page: MenuPage, visit: Visit | None = None) -> StreamlitPage:
+    def run() -> None:
+        if visit is not None:
+            _show(page.name)(visit)
+
+    return st.Page(
+        run, title=page.title, url_path=page.path.removeprefix("/"), default=page.path == "/"
+    )
+
+
+def menu() -> None:
+    """The bar of pages; the filters go along in the address."""
+    with st.container(horizontal=True, key="menu"):
+        for page in PAGES:
+            st.page_link(_page(page), label=page.title, query_params=shared_parameters())
+
+
+def link(name: PageName, label: str, parameters: Parameters | None = None) -> None:
+    """A link to a page, with what its address says."""
+    (page,) = (page for page in PAGES if page.name == name)
+    st.page_link(_page(page), label=label, query_params=parameters)
+
+
+def go(name: PageName, parameters: Parameters) -> None:
+    """Leave for another page at once."""
+    (page,) = (page for page in PAGES if page.name == name)
+    st.switch_page(_page(page), query_params=parameters)
