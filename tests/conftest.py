@@ -18,13 +18,17 @@ import pytest
 from psycopg import conninfo, sql
 
 from warehouse import demo
-from warehouse.db import SAMPLE_DATABASE, Warehouse, fetch_all, open_warehouse
+from warehouse.db import SAMPLE_DATABASE, Warehouse, fetch_all, open_pool, open_warehouse
 from warehouse.migrate import migrate
 from warehouse.sample import create_sample
 from warehouse.settings import PROJECT_ROOT, Settings
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from dashboard.auth import Sessions
     from tests.enrichment import Desk
+    from tests.serving import Served
 
 # Fixed, so that a failure on one machine is a failure on every machine.
 SAMPLE_UNTIL = datetime(2026, 6, 30, 15, 0)
@@ -189,6 +193,45 @@ def analyst(pipeline: Pipeline) -> Iterator[tuple[str, int, int]]:
         connection.execute("delete from app.analyst_logins where role_name = %s", [role])
         connection.execute(f"drop owned by {role}")
         connection.execute(f"drop role {role}")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """A headless Chromium. Not for the session: no event loop may run beside it."""
+    from playwright.sync_api import sync_playwright
+
+    from tests.serving import CHROMIUM_ARGUMENTS, chromium
+
+    path = chromium()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def served(pipeline: Pipeline) -> Iterator["Served"]:
+    """The dashboard on the whole pipeline's numbers, in a process of its own."""
+    from tests.serving import serving
+
+    with serving(pipeline.warehouse.dsn("app")) as served:
+        yield served
+
+
+@pytest.fixture
+def sessions(pipeline: Pipeline) -> Iterator["Sessions"]:
+    """The dashboard's own state on the pipeline's warehouse, without a server; cold caches."""
+    from dashboard import queries, state
+    from dashboard.auth import Sessions
+    from dashboard.state import Dashboard
+
+    app_dsn = pipeline.warehouse.dsn("app")
+    queries._answer.clear()
+    with open_pool(app_dsn, max_size=4) as session_pool, open_pool(app_dsn, max_size=3) as reads:
+        sessions = Sessions(session_pool)
+        state.use(Dashboard(sessions, reads, "x", cookie_secure=False))
+        yield sessions
+    queries._answer.clear()
 
 
 @pytest.fixture(scope="session")

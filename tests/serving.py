@@ -17,7 +17,8 @@ import psycopg
 import pyotp
 import pytest
 
-from dashboard.auth import COOKIE_NAME, csrf_token, token_hash
+from dashboard.auth import COOKIE_NAME, Sessions, Visit, csrf_token, token_hash
+from tests.conftest import Pipeline
 from warehouse import tenants, users
 from warehouse.db import Warehouse
 from warehouse.migrate import migrate
@@ -146,6 +147,14 @@ def bare_warehouse(warehouse: Warehouse, database: str) -> Iterator[Bare]:
     finally:
         with psycopg.connect(warehouse.admin_dsn, autocommit=True) as connection:
             connection.execute(f"drop database if exists {database} with (force)")
+
+
+def visits(pipeline: Pipeline, sessions: Sessions) -> dict[int, Visit]:
+    """A visit of each tenant's own user, by tenant id."""
+    return {
+        pipeline.tenants[slug]: sessions.visit(sessions.log_in(email, password))
+        for slug, (email, password) in pipeline.users.items()
+    }
 
 
 def chromium() -> str:

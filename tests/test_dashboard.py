@@ -23,21 +23,23 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from dashboard import charts, definitions, formats, frame, queries, state
+from dashboard import charts, definitions, formats, frame, queries
 from dashboard import guard as guard_module
 from dashboard.app_pages import overview
 from dashboard.auth import COOKIE_NAME, LoadState, SessionEndedError, Sessions, Visit, token_hash
+from dashboard.filters import Filters
 from dashboard.guard import IDENTITY_HEADER, Guard
 from dashboard.server import serve
 from dashboard.state import Dashboard
 from tests.conftest import Pipeline
-from tests.serving import PASSWORD, Bare, Served, bare_warehouse, serving
+from tests.serving import PASSWORD, Bare, Served, bare_warehouse, serving, visits
 from warehouse import users
 from warehouse.db import Warehouse, open_pool, tenant_connection
 from warehouse.errors import UsageError
 
 FORGED = "A" * 43
 START, END = date(2026, 6, 1), date(2026, 6, 28)
+PERIOD = Filters(START, END)
 
 
 @pytest.fixture(scope="module")
@@ -592,26 +594,6 @@ def test_a_client_chooses_nobody(served: Served, bare: Bare) -> None:
 # ---- questions --------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def sessions(pipeline: Pipeline) -> Iterator[Sessions]:
-    """The dashboard's own state on the pipeline's warehouse, without a server; cold caches."""
-    app_dsn = pipeline.warehouse.dsn("app")
-    queries._answer.clear()
-    with open_pool(app_dsn, max_size=4) as session_pool, open_pool(app_dsn, max_size=3) as reads:
-        sessions = Sessions(session_pool)
-        state.use(Dashboard(sessions, reads, "x", cookie_secure=False))
-        yield sessions
-    queries._answer.clear()
-
-
-def visits(pipeline: Pipeline, sessions: Sessions) -> dict[int, Visit]:
-    """A visit of each tenant's own user, by tenant id."""
-    return {
-        pipeline.tenants[slug]: sessions.visit(sessions.log_in(email, password))
-        for slug, (email, password) in pipeline.users.items()
-    }
-
-
 def as_of(visit: Visit, moment: datetime) -> Visit:
     return dataclasses.replace(
         visit, load_state=dataclasses.replace(visit.load_state, last_loaded_at=moment)
@@ -633,7 +615,7 @@ def test_overview_is_what_the_marts_say(pipeline: Pipeline, sessions: Sessions) 
     """Every tenant, by other SQL and another role; the day before START is the day after."""
     days = END - START + timedelta(days=1)
     for tenant_id, visit in visits(pipeline, sessions).items():
-        row = queries.overview(visit, START, END).iloc[0]
+        row = queries.overview(visit, PERIOD).iloc[0]
         ((total, leads, won, replies, median, p90),) = pipeline.query(
             OVERVIEW_TRUTH, tenant_id, START, END
         )
@@ -669,21 +651,21 @@ def test_running_day_is_compared_up_to_the_same_hour(
 ) -> None:
     for tenant_id, visit in visits(pipeline, sessions).items():
         noon = as_of(visit, datetime(2026, 6, 28, 15, tzinfo=UTC))
-        row = queries.overview(noon, START, END).iloc[0]
+        row = queries.overview(noon, PERIOD).iloc[0]
         ((expected,),) = pipeline.query(
             "select count(*) from marts.fct_conversations where tenant_id = %s"
             " and created_date between %s and %s and created_at < %s",
             tenant_id, date(2026, 5, 4), date(2026, 5, 31), datetime(2026, 5, 31, 15, tzinfo=UTC),
         )  # fmt: skip
         assert row.previous_conversations == expected
-        running = queries.conversations_per_day(noon, START, END).is_running
+        running = queries.conversations_per_day(noon, PERIOD).is_running
         assert running.tolist() == [False] * 27 + [True]
 
 
 def test_conversations_per_day_has_every_day(pipeline: Pipeline, sessions: Sessions) -> None:
     start, end = date(2025, 12, 20), date(2026, 7, 10)  # longer than the sample
     for tenant_id, visit in visits(pipeline, sessions).items():
-        frame_ = queries.conversations_per_day(visit, start, end)
+        frame_ = queries.conversations_per_day(visit, Filters(start, end))
         assert frame_["date"].tolist() == [
             start + timedelta(days=n) for n in range((end - start).days + 1)
         ]
@@ -708,7 +690,7 @@ def test_conversations_per_day_has_every_day(pipeline: Pipeline, sessions: Sessi
 
 def test_empty_period_gives_no_rates(pipeline: Pipeline, sessions: Sessions) -> None:
     (visit, *_) = visits(pipeline, sessions).values()
-    row = queries.overview(visit, date(2020, 1, 1), date(2020, 1, 7)).iloc[0]
+    row = queries.overview(visit, Filters(date(2020, 1, 1), date(2020, 1, 7))).iloc[0]
     assert row.conversations == 0
     written = overview.cards(row)
     assert [card.value for card in written] == ["0", "–", "–", "–"]
@@ -718,18 +700,18 @@ def test_empty_period_gives_no_rates(pipeline: Pipeline, sessions: Sessions) -> 
 
 def test_a_visit_cannot_be_turned_to_another_tenant(pipeline: Pipeline, sessions: Sessions) -> None:
     (mine, other, *_) = visits(pipeline, sessions).values()
-    assert queries.overview(mine, START, END).iloc[0].conversations > 0
+    assert queries.overview(mine, PERIOD).iloc[0].conversations > 0
     for changed in (
         dataclasses.replace(mine.viewer, tenant_id=other.tenant_id),
         dataclasses.replace(mine.viewer, role="super_admin"),
         dataclasses.replace(mine.viewer, token_sha256=b"0" * 32),
     ):
         with pytest.raises(SessionEndedError):
-            queries.overview(Visit(changed, mine.load_state), START, END)
+            queries.overview(Visit(changed, mine.load_state), PERIOD)
     sessions.close(mine.viewer.token_sha256)
     with pytest.raises(SessionEndedError):  # though the answer is in the cache
-        queries.overview(mine, START, END)
-    assert queries.overview(other, START, END).iloc[0].conversations > 0
+        queries.overview(mine, PERIOD)
+    assert queries.overview(other, PERIOD).iloc[0].conversations > 0
 
 
 @pytest.mark.parametrize("setting", [None, "", "0", "999999", "foreign"])
@@ -748,8 +730,8 @@ def test_questions_of_a_to_b_find_nothing(
             yield connection
 
     monkeypatch.setattr(queries, "tenant_connection", wrong)
-    assert queries.overview(mine, START, END).iloc[0].conversations == 0
-    assert queries.conversations_per_day(mine, START, END).conversations.sum() == 0
+    assert queries.overview(mine, PERIOD).iloc[0].conversations == 0
+    assert queries.conversations_per_day(mine, PERIOD).conversations.sum() == 0
     coverage = queries.coverage(mine).iloc[0]
     assert not coverage.is_built
     assert not coverage.has_inboxes
@@ -771,7 +753,7 @@ def test_many_threads_on_a_small_pool(pipeline: Pipeline, sessions: Sessions) ->
         tenant_id, end = asked[position]
         if position % 20 == 0:
             queries._answer.clear()
-        row = queries.overview(own[tenant_id], START, end).iloc[0]
+        row = queries.overview(own[tenant_id], Filters(START, end)).iloc[0]
         assert (row.conversations, row.leads) == truth[tenant_id, end]
 
     with ThreadPoolExecutor(16) as threads:
@@ -796,15 +778,15 @@ def test_cache_key(pipeline: Pipeline, sessions: Sessions, monkeypatch: pytest.M
     monkeypatch.setattr(queries, "tenant_connection", counting)
     mine, other, *_ = visits(pipeline, sessions).values()
     for visit in (mine, other, mine, other):
-        queries.overview(visit, START, END)
+        queries.overview(visit, PERIOD)
     assert asked == [mine.tenant_id, other.tenant_id]
     newer = LoadState(
         mine.load_state.last_loaded_at,
         mine.load_state.last_built_at,
         mine.load_state.data_version + 1,
     )
-    queries.overview(dataclasses.replace(mine, load_state=newer), START, END)
-    queries.overview(mine, START, END - timedelta(days=1))
+    queries.overview(dataclasses.replace(mine, load_state=newer), PERIOD)
+    queries.overview(mine, Filters(START, END - timedelta(days=1)))
     assert asked == [mine.tenant_id, other.tenant_id, mine.tenant_id, mine.tenant_id]
 
 
@@ -862,7 +844,7 @@ def test_stale_data_is_marked(
 
 def test_cards_quote_the_kpi_dictionary(pipeline: Pipeline, sessions: Sessions) -> None:
     (visit, *_) = visits(pipeline, sessions).values()
-    cards = overview.cards(queries.overview(visit, START, END).iloc[0])
+    cards = overview.cards(queries.overview(visit, PERIOD).iloc[0])
     labels = [definitions.definition(card.kpi).label for card in cards]
     assert labels == [
         "Conversas",
@@ -876,7 +858,7 @@ def test_cards_quote_the_kpi_dictionary(pipeline: Pipeline, sessions: Sessions) 
 
 def test_chart_and_sentence(pipeline: Pipeline, sessions: Sessions) -> None:
     (visit, *_) = visits(pipeline, sessions).values()
-    days = queries.conversations_per_day(visit, START, END)
+    days = queries.conversations_per_day(visit, PERIOD)
     for dark in (False, True):
         figure = charts.conversations_per_day(days, dark=dark)
         assert list(figure.data[0].y) == days["conversations"].tolist()

@@ -1,0 +1,94 @@
+"""Somebody at a real headless Chromium, and what it must never see."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+
+from playwright.sync_api import Browser, Page, expect
+
+from tests.serving import Served
+
+# The sample ends long before today, so the tests ask for its last four weeks by address.
+START, END = date(2026, 6, 1), date(2026, 6, 28)
+PERIOD = f"/?periodo=Personalizado&datas={START}&datas={END}"
+DESKTOP, PHONE = (1280, 900), (390, 844)
+
+
+@dataclass
+class Visitor:
+    """A page in a browser profile of its own, and all that it heard and complained of."""
+
+    page: Page
+    served: Served
+    received: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def log_in(self, email: str, password: str) -> None:
+        self.page.goto(f"{self.served.address}/")
+        expect(self.page).to_have_url(f"{self.served.address}/entrar")
+        self.page.get_by_label("E-mail").fill(email)
+        self.page.get_by_label("Senha").fill(password)
+        self.page.get_by_role("button", name="Entrar").click()
+
+    def open(self, path: str = PERIOD) -> None:
+        self.page.goto(f"{self.served.address}{path}")
+
+    def watch(self, page: Page) -> None:
+        """Note every request to elsewhere, every console error, every script of a stranger."""
+
+        def heard(frame: str | bytes) -> None:
+            text = frame if isinstance(frame, str) else frame.decode("utf-8", "ignore")
+            self.received.append(text)
+
+        def asked(url: str) -> None:
+            if not url.startswith(
+                (f"{self.served.address}/", f"ws://{self.served.host}/", "data:")
+            ):
+                self.complaints.append(f"request to {url}")
+
+        page.on("websocket", lambda socket: asked(socket.url))
+        page.on("websocket", lambda socket: socket.on("framereceived", heard))
+        page.on("request", lambda request: asked(request.url))
+        page.on("pageerror", lambda error: self.complaints.append(f"page error: {error}"))
+        page.on("dialog", lambda dialog: self.complaints.append(f"dialog: {dialog.message}"))
+        page.on(
+            "console",
+            lambda message: (
+                self.complaints.append(f"console: {message.text}")
+                if message.type == "error"
+                else None
+            ),
+        )
+
+
+@contextmanager
+def visitor(
+    browser: Browser, served: Served, size: tuple[int, int] = DESKTOP, scheme: str = "light"
+) -> Iterator[Visitor]:
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]},
+        color_scheme=scheme,  # type: ignore[arg-type]
+        locale="pt-BR",
+    )
+    context.set_default_timeout(30_000)
+    someone = Visitor(context.new_page(), served)
+    someone.watch(someone.page)
+    yield someone
+    context.close()
+    assert someone.complaints == []
+
+
+def chart(page: Page) -> None:
+    expect(page.locator("[data-testid=stPlotlyChart] .main-svg").first).to_be_visible(
+        timeout=30_000
+    )
+
+
+def card(page: Page, key: str) -> str:
+    """A card's text with plain spaces."""
+    return page.locator(f".st-key-{key}").inner_text().replace("\u00a0", " ")
+
+
+def plain(text: str) -> str:
+    return text.replace("\u00a0", " ")
