@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
 
+import axe_playwright_python
 from playwright.sync_api import Browser, Page, expect
 
 from tests.serving import Served
@@ -13,6 +15,7 @@ from tests.serving import Served
 START, END = date(2026, 6, 1), date(2026, 6, 28)
 PERIOD = f"/?periodo=Personalizado&datas={START}&datas={END}"
 DESKTOP, PHONE = (1280, 900), (390, 844)
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 
 
 @dataclass
@@ -92,3 +95,24 @@ def card(page: Page, key: str) -> str:
 
 def plain(text: str) -> str:
     return text.replace("\u00a0", " ")
+
+
+def serious_findings(page: Page) -> list[str]:
+    """What axe-core finds serious or critical on our own parts: rule and the first element.
+
+    Streamlit's own widgets are left out; everything of ours is in st.html, pages.css or charts.
+    """
+    page.evaluate(AXE)
+    found = page.evaluate(
+        """async () => (await axe.run(
+            {exclude: [['[data-testid=stMultiSelect]'], ['[data-testid=stSelectbox]'],
+                ['[data-testid=stDateInput]'], ['[data-testid=stDataFrame]'],
+                ['[data-testid=stPlotlyChart]'], ['[data-testid=stTooltipIcon]']]},
+            {resultTypes: ['violations']}
+        )).violations"""
+    )
+    return [
+        f"{rule['id']}: {rule['help']}: {rule['nodes'][0]['html'][:200]}"
+        for rule in found
+        if rule["impact"] in {"serious", "critical"}
+    ]
