@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import re
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -52,7 +53,9 @@ class Pipeline:
 
 @pytest.fixture(scope="session", autouse=True)
 def _clean_environment() -> None:
-    """No setting of the developer's own shell reaches a test."""
+    """No setting of the developer's own shell reaches a test; tests side by side hear SIGINT."""
+    # A worker of pytest-xdist ignores it, and what it starts would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [name for name in os.environ if name.startswith("MIRANTE_")]:
         del os.environ[name]
 
