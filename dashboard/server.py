@@ -18,10 +18,11 @@ from typing import Any
 import streamlit
 import uvicorn
 from anyio import to_thread
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from streamlit import config
 from streamlit.starlette import App
 
@@ -115,7 +116,21 @@ def create_app(
         on_script_error=frame.failed,
         routes=[*_routes(dashboard), *(Route(path, page) for path in navigation.PATHS)],
     )
-    return Guard(app, dashboard, page_paths=navigation.PATHS, script_hashes=script_hashes)
+    return Guard(
+        _Compressing(app), dashboard, page_paths=navigation.PATHS, script_hashes=script_hashes
+    )
+
+
+class _Compressing:
+    """Streamlit's own files go out compressed, a third of their size; nothing of a tenant does."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._compressed = GZipMiddleware(app, minimum_size=1000, compresslevel=6)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_file = scope["type"] == "http" and scope["path"].startswith("/static/")
+        await (self._compressed if is_file else self._app)(scope, receive, send)
 
 
 def configure_streamlit() -> None:

@@ -265,6 +265,20 @@ def test_headers_of_every_answer(served: Served, bare: Bare) -> None:
         assert f"'sha256-{digest}'" in page.headers["content-security-policy"]
 
 
+def test_only_streamlits_own_files_go_out_compressed(served: Served, bare: Bare) -> None:
+    """A third of 10 MB for a first visit; what holds a tenant's data beside a visitor's words is
+    never compressed."""
+    client = served.log_in(bare.email("um"), PASSWORD)
+    page = client.get("/")
+    script = re.search(r'src="\./(static/js/[^"]+\.js)"', page.text)
+    assert script
+    answer = client.get(f"/{script[1]}")
+    assert answer.headers["content-encoding"] == "gzip"
+    assert answer.num_bytes_downloaded < len(answer.content) * 0.5
+    for path in ("/", "/conta", "/readyz"):
+        assert "content-encoding" not in client.get(path).headers
+
+
 def test_identity_header_is_ours_alone(bare: Bare) -> None:
     """Streamlit resumes a page's state by it: a browser must not be able to say it."""
     seen: list[tuple[bytes, bytes]] = []
