@@ -29,6 +29,8 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/bandit -q -c pyproject.toml --severity-level medium -r ai_enrich dashboard extract warehouse
+	$(BIN)/python -m pip check --disable-pip-version-check
 
 soak: install
 	$(BIN)/pytest -m soak --timeout 7200
