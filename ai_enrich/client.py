@@ -138,12 +138,19 @@ class Client:
         for sdk in self._sdks:
             await sdk.close()
 
-    async def ask(self, question: Question, may_pay_again: Callable[[], Awaitable[bool]]) -> Reply:
+    async def ask(
+        self,
+        question: Question,
+        may_pay_again: Callable[[], Awaitable[bool]],
+        may_leave: Callable[[], bool] = lambda: True,
+    ) -> Reply:
         """The reply to a question, after up to five attempts.
 
         An attempt whose answer never came may be billed, so before another one `may_pay_again`
-        is awaited; it says whether the budget bears it. Raises MiranteError when the server
-        refuses the key, the model or the account: nothing else would fare better.
+        is awaited; it says whether the budget bears it. `may_leave` is asked right before each
+        attempt: whether the text may still go outside. Raises NeverSentError where it may not and
+        never did, MiranteError when the server refuses the key, the model or the account: nothing
+        else would fare better.
         """
         tokens = question.input_tokens + ANSWER_TOKENS
         error = ""
@@ -151,6 +158,10 @@ class Client:
         for attempt in range(1, ATTEMPTS + 1):
             pause = random.uniform(0.5, 1) * min(LONGEST_PAUSE, 0.5 * 2**attempt)  # noqa: S311
             async with self.pace.slot(tokens) as sent_at:
+                if not may_leave():
+                    if lost:
+                        return Reply("failed", error="sends nothing outside", lost=lost)
+                    raise NeverSentError
                 try:
                     async with asyncio.timeout(self.provider.timeout_seconds):
                         raw = await self._complete(question)
@@ -281,6 +292,10 @@ class Client:
 
     def _explained(self, what: str) -> "_Explained":
         return _Explained(self, what)
+
+
+class NeverSentError(Exception):
+    """A question that no longer may leave, and of which no answer may be billed."""
 
 
 class BatchGoneError(MiranteError):

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
@@ -146,6 +147,12 @@ select exists (
     where corrected_at > (select max(started_at) from app.builds where status = 'succeeded')
 )
 """
+
+CLOSED: LiteralString = """
+select id from app.tenants where not (ai_outside_allowed and status = 'active')
+"""
+# How long a text may still leave after its tenant was switched off.
+SWITCH_SECONDS = 1.0
 
 Progress = Callable[[int, int], None]
 
@@ -320,14 +327,15 @@ class _OutsideRun:
         self._came = asyncio.Event()
         self._is_over = False
         self._failures = 0
+        self._closed: set[int] = set()
 
     async def go(self) -> Tally:
         """Ask until nothing is due or something stops it (`stopped`). Answers are always kept."""
         from ai_enrich.client import Client  # half a second of imports: only where it asks
 
         async with AsyncExitStack() as stack:
-            reader, claims, answers = [
-                await stack.enter_async_context(await connect(self._dsn)) for _ in range(3)
+            reader, claims, answers, switches = [
+                await stack.enter_async_context(await connect(self._dsn)) for _ in range(4)
             ]
             client = await stack.enter_async_context(Client(self._provider))
             store = Store(claims, answers, self._provider)
@@ -335,10 +343,12 @@ class _OutsideRun:
             try:
                 async with asyncio.TaskGroup() as keeping:
                     keeping.create_task(self._settle(store))
+                    watcher = keeping.create_task(self._watch(switches))
                     async with asyncio.TaskGroup() as asking:
                         asking.create_task(self._claim(reader, store))
                         for _ in range(self._provider.concurrency):
                             asking.create_task(self._work(client, store))
+                    watcher.cancel()
                     self._is_over = True
                     self._came.set()
             finally:  # also when interrupted: what was answered is paid
@@ -346,6 +356,13 @@ class _OutsideRun:
                     await store.settle(self._unsettled)
                 await store.release(self._in_flight)
             return store.tally
+
+    async def _watch(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """Hear of tenants that are switched off meanwhile: what waits of theirs stays here."""
+        while True:
+            rows = await connection.execute(CLOSED)
+            self._closed = {tenant_id for (tenant_id,) in await rows.fetchall()}
+            await asyncio.sleep(SWITCH_SECONDS)
 
     async def _claim(self, reader: psycopg.AsyncConnection[Any], store: Store) -> None:
         async for page in due_pages(reader, self._parameters, PAGE):
@@ -367,6 +384,8 @@ class _OutsideRun:
             await self._queue.put(None)
 
     async def _work(self, client: "Client", store: Store) -> None:
+        from ai_enrich.client import NeverSentError
+
         most = self._provider.price.most
         while (due := await self._queue.get()) is not None:
             if self.stopped:
@@ -374,7 +393,14 @@ class _OutsideRun:
             self._in_flight.add(due.key)
             again = _Again(store, due)
             try:
-                reply = await client.ask(due.question, again)
+                reply = await client.ask(
+                    due.question, again, partial(self._may_leave, due.tenant_id)
+                )
+            except NeverSentError:  # its claim is given up at the end
+                self._in_flight.discard(due.key)
+                self._open.discard(due.key)
+                self._settled.set()
+                continue
             except MiranteError as error:
                 self._stop(error)
                 if not again.was_needed:  # else an earlier attempt may be billed
@@ -393,6 +419,9 @@ class _OutsideRun:
                         f" {self._provider.base_url} ({reply.error}): the next run goes on"
                     )
                 )
+
+    def _may_leave(self, tenant_id: int) -> bool:
+        return tenant_id not in self._closed
 
     def _stop(self, error: MiranteError) -> None:
         """Begin nothing more; what is in flight comes to its end."""

@@ -360,6 +360,35 @@ def test_switched_off_while_a_run_goes_on(desk: Desk) -> None:
     assert desk.open_claims() == 0
 
 
+def test_switched_off_what_waits_stays_here(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither what is queued nor a second attempt leaves; another tenant's texts go on."""
+    monkeypatch.setattr(outside, "LONGEST_PAUSE", 3.0)
+    desk.fill("corpo", 300)
+    desk.fill("vizinha", 20, start=1000)
+
+    def trouble(number: int, body: dict[str, object]) -> str | None:
+        if number == 5:
+            desk.execute(
+                "update app.tenants set ai_outside_allowed = false where id = %s",
+                desk.tenants["corpo"],
+            )
+        # Asked to come again, when the switch will have been heard of.
+        return None if re.search(r"caso 1\d{3}", str(body["messages"])) else "429:2.5"
+
+    desk.server.trouble = trouble
+    report = desk.enrich()
+    sent = Counter(
+        number
+        for body in desk.server.bodies
+        for number in re.findall(r"caso (\d+)", str(body["messages"]))
+    )
+    assert len(sent) > 20
+    assert {times for number, times in sent.items() if int(number) <= 300} == {1}
+    assert (report.scored, report.scored_outside, report.failed) == (320, 20, 0)
+    assert desk.statuses("local") == {"ok": 300}
+    assert desk.open_claims() == 0
+
+
 def test_without_a_provider_nothing_is_asked(desk: Desk) -> None:
     desk.fill("corpo", 5)
     assert enrich(desk.owner, model=FAST_MODEL).scored == 5
