@@ -23,6 +23,7 @@ import asyncio
 import random
 import re
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -31,7 +32,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -186,19 +187,25 @@ def empty_page() -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "empty.py"
         script.write_text(EMPTY_PAGE)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
         with subprocess.Popen(
             [sys.executable, "-m", "streamlit", "run", str(script), "--server.headless", "true",
-             "--server.port", "0", "--browser.gatherUsageStats", "false",
+             "--server.port", str(port), "--browser.gatherUsageStats", "false",
              "--server.address", "127.0.0.1"],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder,
         ) as process:  # fmt: skip
             try:
-                assert process.stdout is not None
-                for line in process.stdout:
-                    if found := re.search(r"http://127\.0\.0\.1:\d+", line):
-                        yield found[0]
-                        return
-                raise ProcessError("plain Streamlit did not start")
+                address = f"http://127.0.0.1:{port}"
+                for _ in range(300):
+                    with suppress(httpx.TransportError):
+                        httpx.get(f"{address}/_stcore/health").raise_for_status()
+                        break
+                    time.sleep(0.1)
+                else:
+                    raise ProcessError("plain Streamlit did not start")
+                yield address
             finally:
                 process.terminate()
 
@@ -338,8 +345,8 @@ class Crowd:
                 await asyncio.sleep(max(0.0, CROWD_PACE_SECONDS - seconds))
 
         await asyncio.gather(*(click_for_ever(tab, number) for number, tab in enumerate(tabs)))
-        for socket in sockets:
-            await socket.close()
+        for one in sockets:
+            await one.close()
 
 
 async def click_for_an_hour(
@@ -358,8 +365,8 @@ async def click_for_an_hour(
                 together = zip(tabs[start : start + 4], rngs[start : start + 4], strict=True)
                 await asyncio.gather(*(tab.click(rng) for tab, rng in together))
         grown.append(resident_mb(served))
-    for socket in sockets:
-        await socket.close()
+    for one in sockets:
+        await one.close()
     return opened, grown
 
 
