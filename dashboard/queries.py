@@ -266,7 +266,11 @@ def _answer(
     parameters: tuple[tuple[str, Parameter], ...],
 ) -> pd.DataFrame:
     """Rows of `sql` for one tenant; `role` and `data_version` only tell cached answers apart."""
-    with tenant_connection(state.current().reads, tenant_id) as connection:
+    dashboard = state.current()
+    with (
+        dashboard.turns.of(tenant_id),
+        tenant_connection(dashboard.reads, tenant_id) as connection,
+    ):
         # A tuple is an array to the database as a list is, and a key to the cache.
         given = {
             name: list(value) if isinstance(value, tuple) else value for name, value in parameters

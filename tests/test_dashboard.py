@@ -23,7 +23,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from dashboard import charts, definitions, formats, frame, queries
+from dashboard import charts, definitions, formats, frame, queries, state
 from dashboard import guard as guard_module
 from dashboard.app_pages import overview
 from dashboard.auth import COOKIE_NAME, LoadState, SessionEndedError, Sessions, Visit, token_hash
@@ -772,6 +772,31 @@ def test_many_threads_on_a_small_pool(pipeline: Pipeline, sessions: Sessions) ->
 
     with ThreadPoolExecutor(16) as threads:
         list(threads.map(ask, range(len(asked))))
+
+
+def test_slow_questions_of_one_tenant_leave_the_others_alone(
+    pipeline: Pipeline, sessions: Sessions
+) -> None:
+    """Ten at once of one tenant, all slow; another's page is answered while they run."""
+    slow, other, *_ = visits(pipeline, sessions).values()
+    with (
+        open_pool(pipeline.warehouse.dsn("app"), max_size=4) as reads,
+        ThreadPoolExecutor(12) as threads,
+    ):
+        reads.timeout = 5
+        state.use(Dashboard(sessions, reads, "x", cookie_secure=False))
+        waiting = [
+            threads.submit(
+                queries._answer, f"select pg_sleep(4) as n{number}", slow.tenant_id, "client", 1, ()
+            )
+            for number in range(10)
+        ]
+        for _ in range(3):
+            queries._answer.clear()
+            row = threads.submit(queries.overview, other, PERIOD).result(timeout=20).iloc[0]
+            assert row.conversations > 0
+        assert len([one for one in waiting if not one.done()]) >= 7
+        assert len([one.result(timeout=60) for one in waiting]) == 10
 
 
 def test_cache_key(pipeline: Pipeline, sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
