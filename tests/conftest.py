@@ -38,13 +38,14 @@ SAMPLE_CONVERSATIONS = 4000
 
 @dataclass(frozen=True)
 class Pipeline:
-    """The sample after extract, build, enrich, build."""
+    """The sample after extract, build, enrich, build; `admin` is of the first tenant."""
 
     settings: Settings
     warehouse: Warehouse
     tenants: dict[str, int]
     users: dict[str, tuple[str, str]]
     super_admin: tuple[str, str]
+    admin: tuple[str, str]
 
     def query(self, statement: str, *parameters: object, role: str = "owner") -> list[tuple]:
         """Rows as `role`; owner and admin see every tenant."""
@@ -115,8 +116,8 @@ def pipeline(settings: Settings, warehouse: Warehouse, sample_dsn: str) -> Pipel
     build(settings, warehouse)
     enrich(warehouse.dsn("owner"), model=FAST_MODEL)
     build(settings, warehouse, only_if_changed=True)
-    super_admin = users.pop("")
-    return Pipeline(settings, warehouse, tenants, users, super_admin)
+    super_admin, admin = users.pop(""), users.pop(demo.ADMIN)
+    return Pipeline(settings, warehouse, tenants, users, super_admin, admin)
 
 
 @contextmanager

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 DEFAULT_CONVERSATIONS = 4000
 AGENCY_EMAIL = "agencia@mirante.example"
+# Of the first tenant; the other log-ins of clients only read.
+ADMIN_EMAIL, ADMIN = f"gestao@{SAMPLE_TENANTS[0].slug}.example", "admin"
 
 # One row a tenant; the formulas are those of the KPI dictionary, read from the marts.
 KPIS = """
@@ -217,10 +219,10 @@ def add_sample_tenants(warehouse: Warehouse) -> dict[str, int]:
 
 
 def add_sample_users(settings: Settings, warehouse: Warehouse) -> dict[str, tuple[str, str]]:
-    """One client log-in a tenant and the agency's, generated; (e-mail, password) by slug.
+    """One client log-in a tenant, an admin of the first and the agency's, generated.
 
-    `demo-logins.json` (0600) remembers them; without it they get new passwords. The agency's
-    is under "".
+    (e-mail, password) by slug; the admin's under `admin`, the agency's under "".
+    `demo-logins.json` (0600) remembers them; without it they get new passwords.
     """
     owner = warehouse.dsn("owner")
     path = settings.home / "demo-logins.json"
@@ -230,17 +232,19 @@ def add_sample_users(settings: Settings, warehouse: Warehouse) -> dict[str, tupl
             slug: (email, word) for slug, (email, word) in json.loads(path.read_text()).items()
         }
     known = {row[0] for row in fetch_all(owner, "select email from app.users")}
-    for slug in [tenant.slug for tenant in SAMPLE_TENANTS] + [""]:
-        email = f"cliente@{slug}.example" if slug else AGENCY_EMAIL
+    for slug in [tenant.slug for tenant in SAMPLE_TENANTS] + [ADMIN, ""]:
+        email = {ADMIN: ADMIN_EMAIL, "": AGENCY_EMAIL}.get(slug, f"cliente@{slug}.example")
         if email in known and slug in logins:
             continue
         password = users.generate_password()
         if email in known:
             users.set_password(owner, email, password)
         else:
+            roles = {ADMIN: "admin", "": "super_admin"}
+            of_tenant = SAMPLE_TENANTS[0].slug if slug == ADMIN else slug or None
             users.add_user(
-                owner, email=email, password=password, tenant_slug=slug or None,
-                role="client" if slug else "super_admin",
+                owner, email=email, password=password, tenant_slug=of_tenant,
+                role=roles.get(slug, "client"),
             )  # fmt: skip
         logins[slug] = (email, password)
         write_private(path, json.dumps(logins, indent=2))
@@ -312,6 +316,7 @@ def _print_logins(settings: Settings, warehouse: Warehouse, console: Console) ->
     for heading in ("sees", "e-mail", "password"):
         table.add_column(heading, no_wrap=True)
     names = {tenant.slug: tenant.name for tenant in SAMPLE_TENANTS}
+    names[ADMIN] = f"{SAMPLE_TENANTS[0].name}, as its admin"
     for slug, (email, password) in add_sample_users(settings, warehouse).items():
         table.add_row(names.get(slug, "every client (agency)"), email, password)
     console.print(table)
