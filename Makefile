@@ -10,7 +10,7 @@ demo: install
 	$(BIN)/mirante demo
 
 test: install lint
-	$(BIN)/pytest -m "not soak" --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -m "not soak" --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 install: .venv/.installed
 

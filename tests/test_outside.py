@@ -506,7 +506,9 @@ def test_two_runs_at_once_share_the_work(desk: Desk) -> None:
     desk.fill("corpo", 300)
     desk.server.latency = 0.1
     runs = [start(desk), start(desk)]
-    scored = [int(run.communicate(timeout=120)[0]) for run in runs]
+    said = [run.communicate(timeout=120) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], [errors[-2000:] for _, errors in said]
+    scored = [int(output) for output, _ in said]
     assert sum(scored) == 300
     assert min(scored) > 0, scored
     assert desk.server.answered == Counter({number * 100: 1 for number in range(1, 301)})
