@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, LiteralString
 
-from dashboard import filters
+from dashboard import filters, queries
 from dashboard.filters import Parameters, of_days, shared_parameters
 
 PARAMETER, PATH = "lista", "/leads"
@@ -65,6 +65,7 @@ LISTS: dict[str, ListOf] = {
         )""",
         None,
     ),
+    "historico": ListOf("Todas, de qualquer data", "true", None),
 }  # fmt: skip
 DEFAULT = "todas"
 # Values of the marts in the customer's words, as pages and addresses say them.
@@ -114,7 +115,7 @@ ADDRESSES = {
 # Fields whose values an address says in words.
 WORDS: dict[str, dict[Any, str]] = {"status": STATUSES, "idle": IDLE_LEVELS}
 # What a Part asks of marts.fct_conversations as conversations; its fields are the parameters.
-PART_CONDITION: LiteralString = """
+PART_CONDITION: LiteralString = f"""
     (%(agent_id)s::bigint is null or conversations.agent_id = %(agent_id)s)
     and (%(channel)s::text is null or conversations.channel = %(channel)s)
     and (%(status)s::text is null or conversations.status = %(status)s)
@@ -130,15 +131,7 @@ PART_CONDITION: LiteralString = """
     and (%(reply_to)s::bigint is null or conversations.first_reply_seconds < %(reply_to)s)
     and (
         %(idle)s::text is null
-        or case
-            when conversations.last_message_at > %(as_of)s::timestamptz - interval '24 hours'
-                then null
-            when conversations.last_message_at > %(as_of)s::timestamptz - interval '48 hours'
-                then 'recente'
-            when conversations.last_message_at > %(as_of)s::timestamptz - interval '7 days'
-                then 'medio'
-            else 'frio'
-        end = %(idle)s
+        or {queries.IDLE_LEVEL} = %(idle)s
     )
 """
 
