@@ -303,6 +303,7 @@ SCORE: LiteralString = """
     corrections.sentiment as corrected_sentiment,
     corrections.intent as corrected_intent,
     corrections.lead_class as corrected_lead_class,
+    corrections.lead_score as corrected_lead_score,
     corrections.visit_scheduled as corrected_visit_scheduled,
     array(
         select evidence.sender_kind || ': ' || left(

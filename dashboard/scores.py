@@ -55,6 +55,8 @@ def pending(row: Row) -> str:
         (None if row["corrected_visit_scheduled"] is None
          else VISITS[bool(row["corrected_visit_scheduled"])].lower(), "visita"),
     )  # fmt: skip
+    score = row["corrected_lead_score"]
+    said = (*said, (None if score is None else formats.number(score), "score"))
     return ", ".join(f"{label} {word}" for word, label in said if word)
 
 
@@ -87,7 +89,8 @@ def heading(row: Row) -> str:
     """HTML: whose score, and the score."""
     name = escape(row["contact_name"] or "Sem nome")
     return (
-        f'<div class="m-facts"><p><b><bdi>{name}</bdi></b> · nº {row["display_id"]}</p>'
+        f'<div class="m-facts"><p><b><bdi>{name}</bdi></b> · nº{formats.NBSP}'
+        f"{row['display_id']}</p>"
         f'<p class="m-line">{badge(row)}</p></div>'
     )
 

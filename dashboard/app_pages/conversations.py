@@ -97,8 +97,8 @@ def _found(row: Row, shown: list[int]) -> str:
     last = f"{side[0]} há {formats.duration(idle)}" if idle is not None else "sem mensagens"
     return (
         f'<li><a href="{href}" target="_self"><bdi>{name}</bdi></a> '
-        f'<span class="m-soft">{escape(row["contact_phone"] or "")} nº {row["display_id"]} · '
-        f"{last}</span></li>"
+        f'<span class="m-soft">{escape(row["contact_phone"] or "")} nº{formats.NBSP}'
+        f"{row['display_id']} · {last}</span></li>"
     )
 
 
@@ -147,7 +147,7 @@ def header(row: Row, inboxes: dict[int, str], close: str) -> str:
     """HTML: contact, where, state, and the ways out."""
     name = escape(row["contact_name"] or "Sem nome")
     inbox = inboxes.get(int(row["inbox_id"] or 0), words.channel(row["channel"] or ""))
-    said = [row["contact_phone"], f"nº {row['display_id']}", inbox]
+    said = [row["contact_phone"], f"nº{formats.NBSP}{row['display_id']}", inbox]
     said += [f"com {row['agent_name']}"] if row["agent_name"] else []
     stage = words.STAGES.get(row["stage"] or "")
     badge = f'<span class="m-badge m-stage">{stage}</span>' if stage else ""

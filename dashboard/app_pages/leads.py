@@ -1,13 +1,14 @@
 """Leads: whom to answer now, and the list of conversations behind every number."""
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 import streamlit as st
 
-from dashboard import filters, formats, frame, lists, navigation, queries, scores, words
+from dashboard import filters, formats, frame, lists, queries, scores, words
 from dashboard.auth import Visit
 from dashboard.filters import Filters, Parameters
 from dashboard.lists import Selection
@@ -59,11 +60,13 @@ def show(visit: Visit) -> None:
     if coverage is None:
         return
     named = lists.read(st.query_params)
+    tabs = st.container(key="tabs")
     chosen = filters.choose(visit, coverage["first_date"])
     selection, order = choose(named)
     if chosen is None:
         return
-    show_tabs(visit, chosen, named.name)
+    with tabs:
+        show_tabs(visit, chosen, named.name)
     total = queries.selected(visit, chosen, selection)
     show_what(visit, chosen, selection, total)
     correcting(visit)
@@ -79,13 +82,7 @@ def show(visit: Visit) -> None:
     inboxes = filters.inbox_names(queries.inboxes(visit))
     st.html(table(rows, inboxes, selection, visit))
     if total > SIZE:
-        with st.container(horizontal=True, vertical_alignment="center", key="pages"):
-            first = (page - 1) * SIZE
-            st.caption(
-                f"{formats.number(first + 1)} a {formats.number(first + len(rows))} de "
-                f"{formats.number(total)}"
-            )
-            st.pagination(_pages(total), key=PAGE, bind="query-params", max_visible_pages=5)
+        show_pages(page, len(rows), total)
 
 
 def choose(named: Selection) -> tuple[Selection, str]:
@@ -101,7 +98,7 @@ def choose(named: Selection) -> tuple[Selection, str]:
         score = st.number_input(
             "Score mínimo", min_value=0, max_value=100, step=10, value=None, key=lists.SCORE,
             bind="query-params", placeholder="Score mínimo", label_visibility="collapsed",
-            width=165,
+            width=185,
         )  # fmt: skip
         order = st.selectbox(
             "Ordem", list(ORDERS), format_func=ORDERS.__getitem__, key=ORDER,
@@ -132,29 +129,50 @@ def _pages(total: int) -> int:
 
 
 def choose_page(selection: Selection, chosen: Filters, order: str, total: int) -> int:
-    """The page the person is on; the first again once anything else was chosen."""
-    what = (selection, chosen, order)
-    if st.session_state.get("leads of page", what) != what:
-        st.session_state[PAGE] = 1
-    st.session_state["leads of page"] = what
-    asked = st.session_state.get(PAGE)
-    if asked is None:
-        given = st.query_params.get(PAGE, "")
-        asked = int(given) if given.isascii() and given.isdigit() and len(given) < 7 else 1
-    return min(max(int(asked), 1), _pages(total))
+    """The page of the address; the first again once anything else was chosen."""
+    what = hash((selection, chosen, order))
+    if st.session_state.get("selection of page", what) != what:
+        st.query_params.pop(PAGE, None)
+    st.session_state["selection of page"] = what
+    given = st.query_params.get(PAGE, "")
+    page = int(given) if re.fullmatch(r"\d{1,6}", given, flags=re.ASCII) else 1
+    return min(max(page, 1), _pages(total))
+
+
+def show_pages(page: int, count: int, total: int) -> None:
+    """Which rows these are, and the way to the others."""
+
+    def turn() -> None:
+        st.query_params[PAGE] = str(st.session_state[key])
+
+    key = f"page-{st.session_state['selection of page']}-{page}"
+    with st.container(horizontal=True, vertical_alignment="center", key="pages"):
+        first = formats.number((page - 1) * SIZE + 1)
+        last = formats.number((page - 1) * SIZE + count)
+        st.caption(f"{first} a {last} de {formats.number(total)}")
+        st.pagination(_pages(total), default=page, key=key, on_change=turn, max_visible_pages=5)
 
 
 def show_tabs(visit: Visit, chosen: Filters, name: str) -> None:
     """The lists at hand, each with how many it has."""
-    with st.container(horizontal=True, key="tabs"):
-        for tab_name, tab in TABS.items():
-            count = queries.selected(visit, chosen, Selection(tab_name))
-            key = "tab-current" if tab_name == name else f"tab-{tab_name}"
-            with st.container(key=key, width="content"):
-                navigation.link(
-                    "leads", f"{tab.title} · {formats.number(count)}",
-                    {**filters.shared_parameters(), lists.PARAMETER: tab_name},
-                )  # fmt: skip
+
+    def turn() -> None:
+        for parameter in (PAGE, CORRECT, *lists.ADDRESSES.values()):
+            if parameter != STATUS:  # a filter's own
+                st.query_params.pop(parameter, None)
+        st.query_params[lists.PARAMETER] = st.session_state[key] or name
+
+    titles = {
+        tab_name: f"{tab.title} · "
+        + formats.number(queries.selected(visit, chosen, Selection(tab_name)))
+        for tab_name, tab in TABS.items()
+    }
+    key = f"tab-{name}"
+    st.pills(
+        "Lista", list(titles), format_func=titles.__getitem__,
+        default=name if name in TABS else None, required=name in TABS,
+        key=key, on_change=turn, label_visibility="collapsed",
+    )  # fmt: skip
 
 
 def show_what(visit: Visit, chosen: Filters, selection: Selection, total: int) -> None:
@@ -240,7 +258,7 @@ def _row(row: Row, inboxes: dict[int, str], correct: str | None) -> str:
     name = escape(row["contact_name"] or "Sem nome")
     phone = (
         f'<span class="m-soft">{escape(row["contact_phone"])}</span>'
-        if row["contact_phone"]
+        if row["contact_phone"] and row["contact_phone"] != row["contact_name"]
         else ""
     )
     inbox = escape(inboxes.get(_int(row["inbox_id"]) or 0, words.channel(row["channel"])))
@@ -250,7 +268,7 @@ def _row(row: Row, inboxes: dict[int, str], correct: str | None) -> str:
     stage_badge = f'<span class="m-badge m-stage">{stage}</span>' if stage else ""
     return (
         f'<tr><th scope="row"><a href="{escape(address)}" target="_self"><bdi>{name}</bdi></a>'
-        f'{phone}<span class="m-soft">{inbox} · nº {row["display_id"]}</span></th>'
+        f'{phone}<span class="m-soft">{inbox} · nº{formats.NBSP}{row["display_id"]}</span></th>'
         f'<td><span class="m-badge">{escape(lists.STATUSES.get(row["status"], formats.MISSING))}'
         f"</span>{stage_badge}{agent}</td>"
         f"<td>{scores.badge(row)}</td>"
@@ -304,7 +322,7 @@ def _int(value: Any) -> int | None:
 def correcting(visit: Visit) -> None:
     """The form of the conversation that the address says is to be corrected."""
     given = st.query_params.get(CORRECT, "")
-    if not given.isascii() or not given.isdigit() or len(given) > 18:
+    if not re.fullmatch(r"\d{1,18}", given, flags=re.ASCII):
         return
     found = queries.records(queries.conversation(visit, int(given)))
     if not found or visit.viewer.role not in scores.CORRECTORS:
