@@ -54,9 +54,9 @@ def pending(row: Row) -> str:
         (words.INTENTS.get(row["corrected_intent"] or ""), "intenção"),
         (None if row["corrected_visit_scheduled"] is None
          else VISITS[bool(row["corrected_visit_scheduled"])].lower(), "visita"),
+        (None if row["corrected_lead_score"] is None
+         else formats.number(row["corrected_lead_score"]), "score"),
     )  # fmt: skip
-    score = row["corrected_lead_score"]
-    said = (*said, (None if score is None else formats.number(score), "score"))
     return ", ".join(f"{label} {word}" for word, label in said if word)
 
 
