@@ -208,7 +208,7 @@ def test_orders_and_pages_give_every_row_once(pipeline: Pipeline, sessions: Sess
                     f" and {column} is not null",
                     tenant_id,
                     whole,
-                )  # fmt: skip
+                )
             )
             if sort == "espera":  # those who wait first
                 assert name != "aguardando" or len(values) > total / 2
@@ -233,7 +233,8 @@ def test_a_row_says_what_the_marts_say(pipeline: Pipeline, sessions: Sessions) -
                     floor(extract(epoch from queue.free_window_ends_at - %s)),
                     funnel.stage, conversations.ai_provider, conversations.preview
                 from marts.rpt_remarketing_queue as queue
-                inner join marts.fct_conversations as conversations using (tenant_id, conversation_id)
+                inner join marts.fct_conversations as conversations
+                    using (tenant_id, conversation_id)
                 left join lateral (
                     select stage from marts.fct_funnel_events as events
                     where events.tenant_id = queue.tenant_id
@@ -246,7 +247,7 @@ def test_a_row_says_what_the_marts_say(pipeline: Pipeline, sessions: Sessions) -
                 AS_OF,
                 AS_OF,
                 tenant_id,
-            )  # fmt: skip
+            )
         }
         assert rows
         levels = set()
@@ -394,7 +395,9 @@ def people(copied: Pipeline) -> dict[str, tuple[str, str]]:
     slugs = list(copied.tenants)
     made = {}
     for name, role, slug in (
-        ("admin", "admin", slugs[0]), ("stranger", "admin", slugs[1]), ("reader", "client", slugs[0])
+        ("admin", "admin", slugs[0]),
+        ("stranger", "admin", slugs[1]),
+        ("reader", "client", slugs[0]),
     ):  # fmt: skip
         email = f"{name}@leads.example"
         users.add_user(owner, email=email, password=PASSWORD, role=role, tenant_slug=slug)
@@ -500,8 +503,6 @@ def test_who_may_correct_what(
 
 
 # ---- in a browser -----------------------------------------------------------------------------
-
-pytestmark_browser = pytest.mark.browser
 
 
 def heading(page: Any) -> str:
