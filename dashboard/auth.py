@@ -480,6 +480,30 @@ class Sessions:
             raise UserLimitError("the tenant has as many users as its plan allows") from None
         return bool(done)
 
+    # ---- what a person says of a conversation -------------------------------------------------
+
+    def correct(
+        self,
+        visit: Visit,
+        conversation_id: int,
+        *,
+        sentiment: str | None = None,
+        intent: str | None = None,
+        lead_class: str | None = None,
+        visit_scheduled: bool | None = None,
+    ) -> str:
+        """Keep labels of a conversation of the visit's tenant; None: as it is.
+
+        How it went: ok; denied to whom may only read; missing without such a conversation; invalid;
+        switched when the session stands for another tenant by now.
+        """
+        done = self._call(
+            "select app.correct_conversation(%s, %s, %s, %s, %s, %s, %s, %s)",
+            visit.viewer.token_sha256, self.idle_limit, visit.tenant_id, conversation_id,
+            sentiment, intent, lead_class, visit_scheduled,
+        )  # fmt: skip
+        return str(done)
+
     # ---- sessions -----------------------------------------------------------------------------
 
     def find(self, token_sha256: bytes) -> Viewer | None:

@@ -4,7 +4,7 @@ Every number is computed here, in SQL, over the marts; what is left to Python is
 """
 
 from datetime import date, datetime
-from typing import TYPE_CHECKING, LiteralString
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import pandas as pd
 import streamlit as st
@@ -15,6 +15,7 @@ from warehouse.db import tenant_connection
 
 if TYPE_CHECKING:
     from dashboard.filters import Filters
+    from dashboard.lists import Selection
 
 Parameter = date | datetime | str | int | tuple[int, ...] | None
 # DESIGN section 7: nothing on a page is older than this, whatever the data version says.
@@ -193,6 +194,204 @@ from days
 order by date
 """
 
+# Of a conversation as conversations, at the last load; null under 24 hours (KPI.md section 8).
+IDLE_LEVEL: LiteralString = """case
+    when conversations.last_message_at > %(as_of)s::timestamptz - interval '24 hours'
+        then null
+    when conversations.last_message_at > %(as_of)s::timestamptz - interval '48 hours'
+        then 'recente'
+    when conversations.last_message_at > %(as_of)s::timestamptz - interval '7 days'
+        then 'medio'
+    when conversations.last_message_at is not null then 'frio'
+end"""
+
+# How a list may be ordered; of equals the newest first.
+ORDERS: dict[str, LiteralString] = {
+    "espera": "conversations.is_waiting desc, conversations.waiting_since nulls last,"
+    " conversations.conversation_id desc",
+    # as the index of fct_conversations lies
+    "novas": "conversations.created_date desc, conversations.created_at desc,"
+    " conversations.conversation_id desc",
+    "ultima": "conversations.last_message_at desc nulls last, conversations.conversation_id desc",
+    "parada": "conversations.last_message_at nulls last, conversations.conversation_id desc",
+    "score": "conversations.lead_score desc nulls last, conversations.conversation_id desc",
+    "nome": "lower(conversations.contact_name) nulls last, conversations.conversation_id desc",
+}
+
+SELECTED: LiteralString = """
+select count(*) as conversations
+from marts.fct_conversations as conversations
+where {condition}
+"""
+
+# First which rows, then all that is shown of them.
+LEADS: LiteralString = """
+with chosen as (
+
+    select
+        conversations.*,
+        row_number() over (order by {order}) as position
+    from marts.fct_conversations as conversations
+    where {condition}
+    order by {order}
+    limit %(limit)s
+    offset %(offset)s
+
+)
+
+select
+    conversations.conversation_id,
+    conversations.display_id,
+    conversations.inbox_id,
+    conversations.channel,
+    conversations.status,
+    conversations.contact_name,
+    conversations.contact_phone,
+    agents.name as agent_name,
+    conversations.is_waiting,
+    conversations.last_side,
+    conversations.preview,
+    conversations.last_message_at,
+    case
+        when conversations.is_converted then 'converted'
+        when conversations.is_visit_scheduled then 'visit_scheduled'
+        when conversations.is_lead then 'lead'
+    end as stage,
+    extract(
+        epoch from greatest(%(as_of)s::timestamptz - conversations.last_message_at, interval '0')
+    )::bigint as idle_seconds,
+    extract(
+        epoch from greatest(%(as_of)s::timestamptz - conversations.waiting_since, interval '0')
+    )::bigint as waiting_seconds,
+    {idle_level} as idle_level,
+    queue.contact_id is not null as is_in_queue,
+    extract(
+        epoch from nullif(
+            greatest(queue.free_window_ends_at - %(as_of)s::timestamptz, interval '0'),
+            interval '0'
+        )
+    )::bigint as free_window_seconds,
+    {score}
+from chosen as conversations
+left join marts.dim_agents as agents
+    on agents.tenant_id = %(tenant_id)s
+    and agents.agent_id = conversations.agent_id
+left join marts.rpt_remarketing_queue as queue
+    on queue.tenant_id = %(tenant_id)s
+    and queue.contact_id = conversations.contact_id
+    and queue.conversation_id = conversations.conversation_id
+left join ai.corrections as corrections
+    on corrections.tenant_id = %(tenant_id)s
+    and corrections.conversation_id = conversations.conversation_id
+order by conversations.position
+"""
+
+# Of a conversation as conversations and its row of ai.corrections: a build has taken a correction
+# in once the score is of its moment.
+SCORE: LiteralString = """
+    conversations.lead_class,
+    conversations.lead_score,
+    conversations.sentiment,
+    conversations.intent,
+    conversations.ai_summary,
+    conversations.ai_next_step,
+    conversations.ai_provider,
+    conversations.ai_status,
+    corrections.corrected_at is not null
+        and corrections.corrected_at is distinct from conversations.ai_scored_at
+        as is_correction_pending,
+    corrections.sentiment as corrected_sentiment,
+    corrections.intent as corrected_intent,
+    corrections.lead_class as corrected_lead_class,
+    corrections.lead_score as corrected_lead_score,
+    corrections.visit_scheduled as corrected_visit_scheduled,
+    array(
+        select evidence.sender_kind || ': ' || left(
+            coalesce(evidence.content, evidence.attachment_placeholders, ''), 300
+        )
+        from marts.fct_messages as evidence
+        where evidence.tenant_id = %(tenant_id)s
+            and evidence.conversation_id = conversations.conversation_id
+            and evidence.message_id = any(conversations.ai_evidence_message_ids)
+            and not evidence.is_deleted
+        order by evidence.created_at, evidence.message_id
+        limit 8
+    ) as evidence
+"""
+
+CONVERSATION: LiteralString = """
+select
+    conversations.conversation_id,
+    conversations.display_id,
+    conversations.account_id,
+    conversations.inbox_id,
+    conversations.channel,
+    conversations.status,
+    conversations.contact_name,
+    conversations.contact_phone,
+    agents.name as agent_name,
+    conversations.labels,
+    conversations.message_count,
+    conversations.is_waiting,
+    conversations.is_lead,
+    conversations.is_visit_scheduled,
+    conversations.created_at,
+    conversations.ai_evidence_message_ids as evidence_message_ids,
+    case
+        when conversations.is_converted then 'converted'
+        when conversations.is_visit_scheduled then 'visit_scheduled'
+        when conversations.is_lead then 'lead'
+    end as stage,
+    {score}
+from marts.fct_conversations as conversations
+left join marts.dim_agents as agents
+    on agents.tenant_id = %(tenant_id)s
+    and agents.agent_id = conversations.agent_id
+left join ai.corrections as corrections
+    on corrections.tenant_id = %(tenant_id)s
+    and corrections.conversation_id = conversations.conversation_id
+where conversations.tenant_id = %(tenant_id)s
+    and conversations.conversation_id = %(conversation_id)s
+"""
+
+MESSAGES: LiteralString = """
+with latest as (
+
+    select *
+    from marts.fct_messages
+    where tenant_id = %(tenant_id)s
+        and conversation_id = %(conversation_id)s
+    order by created_at desc, message_id desc
+    limit %(limit)s
+
+)
+
+select
+    latest.message_id,
+    latest.sender_kind,
+    agents.name as agent_name,
+    latest.content,
+    latest.attachment_placeholders,
+    latest.attachment_count,
+    latest.delivery_status,
+    latest.is_deleted,
+    latest.created_at
+from latest
+left join marts.dim_agents as agents
+    on agents.tenant_id = %(tenant_id)s
+    and agents.agent_id = latest.agent_id
+order by latest.created_at, latest.message_id
+"""
+
+AGENTS: LiteralString = """
+select
+    agent_id,
+    name
+from marts.dim_agents
+where tenant_id = %(tenant_id)s
+order by name, agent_id
+"""
+
 
 def coverage(visit: Visit) -> pd.DataFrame:
     """One row: is_built (the tenant reached the marts), has_inboxes, first_date and last_date
@@ -231,6 +430,66 @@ def conversations_per_day(visit: Visit, filters: "Filters") -> pd.DataFrame:
     busiest_date (the first of equals), busiest_conversations.
     """
     return _ask(visit, CONVERSATIONS_PER_DAY, **_chosen(filters), **_clock(visit))
+
+
+def selected(visit: Visit, filters: "Filters", selection: "Selection") -> int:
+    """How many conversations a selection has."""
+    sql = SELECTED.format(condition=selection.condition)
+    found = _ask(visit, sql, **_chosen(filters), **_clock(visit), **selection.values)
+    return int(found["conversations"].iloc[0])
+
+
+def leads(
+    visit: Visit, filters: "Filters", selection: "Selection", *, sort: str, page: int, size: int
+) -> pd.DataFrame:
+    """One page of a selection, a conversation a row; `sort` of ORDERS, `page` from 1.
+
+    conversation_id, display_id, inbox_id, channel, status, contact_name, contact_phone,
+    agent_name; is_waiting, last_side, preview, last_message_at; stage (lead, visit_scheduled,
+    converted); idle_seconds and waiting_seconds up to the last load; idle_level, and
+    free_window_seconds while a free text may be sent, of who is_in_queue of rpt_remarketing_queue;
+    the columns of `score`.
+    """
+    sql = LEADS.format(
+        condition=selection.condition,
+        order=ORDERS[sort],
+        idle_level=IDLE_LEVEL,
+        score=SCORE,
+    )
+    return _ask(
+        visit, sql, **_chosen(filters), **_clock(visit), **selection.values,
+        limit=size, offset=(page - 1) * size,
+    )  # fmt: skip
+
+
+def conversation(visit: Visit, conversation_id: int) -> pd.DataFrame:
+    """One row, none when the tenant has no such conversation: conversation_id, display_id,
+    account_id, inbox_id, channel, status, contact_name, contact_phone, agent_name, labels,
+    message_count, is_waiting, created_at, stage, evidence_message_ids, and of its score:
+    lead_class, lead_score, sentiment, intent, ai_summary, ai_next_step, ai_provider, ai_status,
+    is_correction_pending (kept, and not in the score before the next build), corrected_*,
+    evidence (`kind: text` of each message the classes rest on).
+    """
+    return _ask(visit, CONVERSATION.format(score=SCORE), conversation_id=conversation_id)
+
+
+def messages(visit: Visit, conversation_id: int, limit: int) -> pd.DataFrame:
+    """The last `limit` messages of a conversation, oldest first: message_id, sender_kind,
+    agent_name, content, attachment_placeholders, attachment_count, delivery_status, is_deleted,
+    created_at.
+    """
+    return _ask(visit, MESSAGES, conversation_id=conversation_id, limit=limit)
+
+
+def agents(visit: Visit) -> pd.DataFrame:
+    """One row an agent: agent_id, name (NULL where the source has none)."""
+    return _ask(visit, AGENTS)
+
+
+def records(found: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as plain values: NULL is None here, where a frame makes NaN of it."""
+    plain = found.astype(object).where(found.notna(), None)
+    return [dict(zip(found.columns, row, strict=True)) for row in plain.to_numpy().tolist()]
 
 
 def _chosen(filters: "Filters") -> dict[str, Parameter]:

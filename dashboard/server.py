@@ -70,12 +70,14 @@ def create_app(
     session_days: float = SESSION_LIFETIME / timedelta(days=1),
     hash_key: str | None = None,
     public_url: str | None = None,
+    chatwoot_url: str | None = None,
 ) -> ASGIApp:
     """The dashboard as one ASGI app, reading as the role of `app_dsn` (mirante_app).
 
     `cookie_secure`: it is served through TLS, so the cookie is Secure and origins are https.
     `idle_hours`, `session_days`: when a session ends by itself. `hash_key`: of the hashes of
-    accounts and addresses (auth.Sessions). `public_url`: how people reach it.
+    accounts and addresses (auth.Sessions). `public_url`: how people reach it;
+    `chatwoot_url`: where Chatwoot is, for links to it.
     One app per process, because Streamlit's configuration and runtime are the process's.
     """
     configure_streamlit()
@@ -92,7 +94,9 @@ def create_app(
         lifetime=timedelta(days=session_days),
         hash_key=hash_key.encode() if hash_key else None,
     )
-    dashboard = Dashboard(sessions, read_pool, brand_name, cookie_secure, public_url)
+    dashboard = Dashboard(
+        sessions, read_pool, brand_name, cookie_secure, public_url, chatwoot_url
+    )  # fmt: skip
     state.use(dashboard)
 
     @asynccontextmanager

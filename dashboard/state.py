@@ -44,6 +44,7 @@ class Dashboard:
     """One running dashboard. `reads` is a pool of the app role, for the pages' questions.
 
     `public_url`: how people reach it, for the links it shows; None: as the request was made.
+    `chatwoot_url`: where Chatwoot is, for links to its conversations; None: no links.
     """
 
     sessions: Sessions
@@ -51,6 +52,7 @@ class Dashboard:
     brand_name: str
     cookie_secure: bool
     public_url: str | None = None
+    chatwoot_url: str | None = None
     turns: Turns = field(default_factory=Turns, repr=False)
 
 

@@ -57,7 +57,7 @@ def test_no_reader_but_the_app_of_its_own_corrections(desk: Desk, table: str) ->
         table,
     )
     if table == "corrections":
-        assert granted == [("mirante_app", "DELETE,INSERT,SELECT,UPDATE")]
+        assert granted == [("mirante_app", "SELECT")]
         return
     assert granted == []
     for role in ("app", "super"):
@@ -68,7 +68,8 @@ def test_no_reader_but_the_app_of_its_own_corrections(desk: Desk, table: str) ->
             connection.execute(f"select * from ai.{table}")
 
 
-def test_a_tenant_sees_and_writes_its_own_corrections_alone(desk: Desk) -> None:
+def test_a_tenant_sees_its_own_corrections_and_writes_none_by_itself(desk: Desk) -> None:
+    """Writing is a function's, which knows the session: test_leads.py."""
     own, foreign = desk.tenants["corpo"], desk.tenants["vizinha"]
     with psycopg.connect(desk.owner) as connection:
         connection.execute(INSERT, [own, 1])
@@ -77,28 +78,20 @@ def test_a_tenant_sees_and_writes_its_own_corrections_alone(desk: Desk) -> None:
     with open_pool(desk.warehouse.dsn("app"), max_size=1) as pool:
         with tenant_connection(pool, own) as connection:
             assert connection.execute(count).fetchone() == ([own],)
-            assert connection.execute("update ai.corrections set intent = 'support'").rowcount == 1
-            connection.execute(INSERT, [own, 3])
         for statement, parameters in (
+            (INSERT, [own, 3]),
             (INSERT, [foreign, 4]),
-            ("update ai.corrections set tenant_id = %s", [foreign]),
-            (INSERT + " on conflict (tenant_id, conversation_id) do update set intent = null",
-             [foreign, 2]),
-        ):  # fmt: skip
+            ("update ai.corrections set intent = 'support'", []),
+            ("delete from ai.corrections", []),
+        ):
             with (
                 pytest.raises(psycopg.errors.InsufficientPrivilege),
                 tenant_connection(pool, own) as connection,
             ):
                 connection.execute(statement, parameters)
-        with tenant_connection(pool, own) as connection:
-            assert connection.execute("delete from ai.corrections").rowcount == 2
-        # The pool's connection comes back without a tenant: nothing is seen, nothing written.
+        # The pool's connection comes back without a tenant: nothing is seen.
         with pool.connection() as connection:
             assert connection.execute(count).fetchone() == (None,)
-            with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                connection.execute(INSERT, [own, 5])
-    kept = desk.query("select tenant_id, conversation_id, intent from ai.corrections")
-    assert kept == [(foreign, 2, None)]
 
 
 @pytest.mark.parametrize("setting", ["", "0", "-1", "999999"])
@@ -109,8 +102,6 @@ def test_a_wrong_setting_sees_no_correction(desk: Desk, setting: str) -> None:
         connection.execute("select set_config('app.current_tenant_id', %s, false)", [setting])
         found = connection.execute("select count(*) from ai.corrections").fetchone()
         assert found == (0,)
-        assert connection.execute("update ai.corrections set intent = null").rowcount == 0
-        assert connection.execute("delete from ai.corrections").rowcount == 0
 
 
 def test_a_correction_is_kept_added_to_and_taken_back(desk: Desk) -> None:

@@ -83,9 +83,7 @@ ALLOWED: dict[tuple[str, str], tuple[frozenset[str], str]] = {
     **{("mirante_analyst", f"marts.{name}"): (READ, EMPTY) for name in MARTS},
     **{("mirante_super", f"marts.{name}"): (READ, WHOLE) for name in MARTS + AGENCY_MARTS},
     ("mirante_app", "app.tenant_branding"): (READ, BY_SETTING),
-    # A row of nobody, which is what the insert here tries, its policy refuses; rows of others
-    # test_corrections.py tries.
-    ("mirante_app", "ai.corrections"): (READ | {"update", "delete"}, BY_SETTING),
+    ("mirante_app", "ai.corrections"): (READ, BY_SETTING),
     **{
         ("mirante_auth", f"app.{name}"): (READ, WHOLE)
         for name in ("tenants", "analyst_logins", "builds", "sync_runs", "data_version")

@@ -98,9 +98,6 @@ def test_readers_may_only_read(pipeline: Pipeline, analyst: tuple[str, int, int]
                 or has_any_column_privilege(roles.oid, relations.oid, 'references')
                 or has_table_privilege(roles.oid, relations.oid, 'insert, update, delete')
                     and roles.rolname <> 'mirante_auth'  -- what it writes: test_matrix.py
-                    -- a tenant's page writes its own: test_corrections.py
-                    and (roles.rolname, relations.oid::regclass::text)
-                        <> ('mirante_app', 'ai.corrections')
             )
         """,
         [*READERS, "mirante_auth", analyst_role],

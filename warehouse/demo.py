@@ -340,7 +340,8 @@ def serve_dashboard(settings: Settings, warehouse: Warehouse, console: Console) 
         warehouse.dsn("app"), host=settings.host, port=port, brand_name=settings.brand_name,
         cookie_secure=settings.cookie_secure, idle_hours=settings.session_idle_hours,
         session_days=settings.session_days, hash_key=warehouse.audit_key.decode(),
-        public_url=settings.public_url, trusted_proxies=settings.trusted_proxies,
+        public_url=settings.public_url, chatwoot_url=settings.chatwoot_url,
+        trusted_proxies=settings.trusted_proxies,
         ready=lambda address: console.print(
             f"\nDashboard (Ctrl-C stops everything): [bold]{address}[/bold]"
         ),

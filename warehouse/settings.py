@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     public_url: str | None = Field(
         None, description="How people reach the dashboard, for the links it and the CLI show."
     )
+    chatwoot_url: str | None = Field(
+        None, description="Where people use Chatwoot, for links from the pages to a conversation."
+    )
     trusted_proxies: str = Field(
         "",
         description="Addresses of the TLS proxy, comma-separated: X-Forwarded-For is believed of "
@@ -119,7 +122,7 @@ class Settings(BaseSettings):
             raise ValueError("must be a URI: postgresql://user:password@host:5432/database")
         return dsn
 
-    @field_validator("public_url")
+    @field_validator("public_url", "chatwoot_url")
     @classmethod
     def _is_web_address(cls, url: str | None) -> str | None:
         if url and not re.fullmatch(r"https?://[^/\s?#@]+/?", url):

@@ -18,6 +18,7 @@ final as (
         agent_id,
         content,
         content_type,
+        case when not is_deleted then placeholders end as attachment_placeholders,
         delivery_status,
         attachment_count,
         is_deleted,

@@ -1,0 +1,20 @@
+"""Values of the marts in the customer's words."""
+
+SENTIMENTS = {"positive": "Positivo", "neutral": "Neutro", "negative": "Negativo"}
+INTENTS = {
+    "information": "Informação", "purchase": "Compra", "support": "Suporte",
+    "complaint": "Reclamação",
+}  # fmt: skip
+STAGES = {"lead": "Lead", "visit_scheduled": "Visita", "converted": "Cliente"}
+# Who wrote: sign and name.
+SIDES = {"contact": ("👤", "Contato"), "bot": ("🤖", "Robô"), "agent": ("👨‍💼", "Equipe")}
+CHANNELS = {
+    "whatsapp": "WhatsApp", "instagram": "Instagram", "facebook": "Facebook",
+    "telegram": "Telegram", "email": "E-mail", "web": "Site", "api": "API", "sms": "SMS",
+    "line": "LINE", "tiktok": "TikTok", "other": "Outro",
+}  # fmt: skip
+
+
+def channel(value: str) -> str:
+    """A channel's name; one that is not known as it is."""
+    return CHANNELS.get(value, value)
