@@ -133,7 +133,9 @@ def conversations_by_inbox(rows: pd.DataFrame, names: Sequence[str], *, dark: bo
             ],
             hoverinfo="text",
         )
-    figure.update_layout(**_layout(colors, height=340), barmode="stack", **_stacked(colors))
+    figure.update_layout(
+        **_layout(colors, height=340), barmode="stack", **_stacked(colors, rows[rows["rank"] == 1])
+    )
     return figure
 
 
@@ -158,7 +160,7 @@ def conversions_over_time(steps: pd.DataFrame, *, dark: bool) -> go.Figure:
             ],
             hoverinfo="text",
         )
-    figure.update_layout(**_layout(colors, height=340), barmode="stack", **_stacked(colors))
+    figure.update_layout(**_layout(colors, height=340), barmode="stack", **_stacked(colors, steps))
     return figure
 
 
@@ -274,7 +276,8 @@ def first_reply_distribution(bands: pd.DataFrame, names: Sequence[str], *, dark:
     colors = DARK if dark else LIGHT
     figure = go.Figure(
         go.Bar(
-            x=list(names),
+            # In two lines, for a phone.
+            x=[name.replace(" ", "<br>", 1) for name in names],
             y=bands["conversations"],
             text=[formats.percent(share) for share in bands["share"]],
             textposition="outside",
@@ -290,7 +293,7 @@ def first_reply_distribution(bands: pd.DataFrame, names: Sequence[str], *, dark:
     )
     figure.update_layout(
         **_layout(colors, height=320),
-        xaxis={**_axis(colors), "showgrid": False, "type": "category"},
+        xaxis={**_axis(colors), "showgrid": False, "type": "category", "tickangle": 0},
         yaxis=_counts(colors),
     )
     figure.update_layout(margin={"l": 8, "r": 12, "t": 24, "b": 8})
@@ -416,11 +419,24 @@ def _counts(colors: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _stacked(colors: dict[str, str]) -> dict[str, Any]:
+def _stacked(colors: dict[str, str], rows: pd.DataFrame) -> dict[str, Any]:
+    """Of stacked bars by step; some of the steps are named, by their first day."""
+    every = -(-len(rows) // 6)
+    named = rows.iloc[::every]
     return {
         "legend": {**_legend(colors), "traceorder": "normal"},
         "bargap": 0.25,
-        "xaxis": {**_axis(colors), "showgrid": False, "type": "category", "nticks": 8},
+        "xaxis": {
+            **_axis(colors),
+            "showgrid": False,
+            "type": "category",
+            "tickvals": _steps(named),
+            "ticktext": [
+                formats.step(start, start, grain)
+                for start, grain in zip(named["start_date"], named["grain"], strict=True)
+            ],
+            "tickangle": 0,
+        },
         "yaxis": _counts(colors),
     }
 

@@ -134,8 +134,9 @@ def small_sample(rows: pd.DataFrame, measure: Measure) -> list[str]:
     """Why some bars are pale and last; empty when none is."""
     if not rows["is_small"].any():
         return []
+    where = "Todas com" if rows["is_small"].all() else "Em cinza, depois das outras:"
     return [
-        f"Em cinza, depois das outras: amostra pequena, menos de {ENOUGH} {measure.sample}; "
+        f"{where} amostra pequena, menos de {ENOUGH} {measure.sample}; "
         "o número ainda pode mudar muito."
     ]
 
@@ -166,7 +167,13 @@ def show_table(rows: pd.DataFrame, names: list[str], by: str) -> None:
             number("conversions", "kpi_conversions", "convertidas"),
             number("crm_rate_text", "kpi_crm_rate", "convertidas", str),
             number("first_reply_text", "kpi_first_reply_time", "respondidas", str),
-            Column("first_reply_p90_seconds", "p90", formats.duration, is_number=True),
+            Column(
+                "first_reply_p90_seconds",
+                "p90",
+                formats.duration,
+                is_number=True,
+                link=lambda row: _list(row, by, "respondidas"),
+            ),
             number("unanswered_text", "kpi_unanswered", "sem-resposta", str),
             number("mean_score_text", "kpi_lead_score", "analisadas", str),
         ),

@@ -604,12 +604,12 @@ def band_name(reply_from: float, reply_to: float | None) -> str:
 
     lower, lower_unit = amount(reply_from)
     if reply_to is None or formats.is_missing(reply_to):
-        return f"mais de {lower}{formats.NBSP}{lower_unit}"
+        return f"mais{formats.NBSP}de {lower}{formats.NBSP}{lower_unit}"
     upper, upper_unit = amount(reply_to)
     if not lower:
         return f"até {upper}{formats.NBSP}{upper_unit}"
     first = str(lower) if lower_unit == upper_unit else f"{lower}{formats.NBSP}{lower_unit}"
-    return f"{first} a {upper}{formats.NBSP}{upper_unit}"
+    return f"{first} a{formats.NBSP}{upper}{formats.NBSP}{upper_unit}"
 
 
 def first_replies_sentence(bands: pd.DataFrame) -> str:
