@@ -1,6 +1,7 @@
 """Numbers, dates and durations as Brazil writes them. Missing values are an en dash."""
 
 import math
+import re
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -16,6 +17,27 @@ WEEKDAYS = (
     "sábado",
     "domingo",
 )
+MONTHS = ("jan", "fev", "mar", "abr", "mai", "jun", "jul", "ago", "set", "out", "nov", "dez")
+# The customer's words for values of the marts.
+CHANNELS = {
+    "whatsapp": "WhatsApp",
+    "instagram": "Instagram",
+    "facebook": "Facebook",
+    "telegram": "Telegram",
+    "email": "E-mail",
+    "web": "Site",
+    "api": "API",
+    "sms": "SMS",
+    "line": "LINE",
+    "tiktok": "TikTok",
+    "other": "Outro",
+}
+STATUSES = {
+    "open": "Aberta",
+    "pending": "Pendente",
+    "snoozed": "Adiada",
+    "resolved": "Resolvida",
+}
 Number = float | int | None
 
 
@@ -48,6 +70,11 @@ def points(difference: Number) -> str | None:
     return _signed(difference * 100, f"{NBSP}p.p.")
 
 
+def difference(value: Number) -> str | None:
+    """A difference with its sign, -2.14 as `-2,1`; None when there is no base."""
+    return None if value is None or math.isnan(value) else _signed(value, "")
+
+
 def _signed(value: float, unit: str) -> str:
     text = number(abs(value), 1)
     if text == "0,0":
@@ -77,6 +104,14 @@ def day(value: date) -> str:
     return value.strftime("%d/%m/%Y")
 
 
+def step(start: date, end: date, grain: str) -> str:
+    """A day, week or month of a chart: `03/06`, `01/06 a 07/06`, `jun 2026`."""
+    if grain == "month":
+        return f"{MONTHS[start.month - 1]} {start.year}"
+    short = f"{start:%d/%m}"
+    return short if start == end else f"{short} a {end:%d/%m}"
+
+
 def weekday(value: date) -> str:
     """The day's name, in lower case."""
     return WEEKDAYS[value.weekday()]
@@ -98,3 +133,8 @@ def age(span: timedelta) -> str:
 def count(value: int, one: str, many: str) -> str:
     """`1 conversa`, `1.234 conversas`."""
     return f"{number(value)} {one if value == 1 else many}"
+
+
+def markdown(text: str) -> str:
+    """Data for a place that reads Markdown: every sign of it escaped, one line."""
+    return re.sub(r"([!-/:-@[-`{-~])", r"\\\1", " ".join(text.split()))

@@ -1,6 +1,7 @@
 """What surrounds every page: styles, whose data it is, how old it is, the way out; panels."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from html import escape
@@ -176,22 +177,47 @@ def panel(
     `key` names the box (`panel-…` in CSS and tests); `kind` of chart is for readers of the screen;
     `is_open`: the table is the panel, not behind a click.
     """
+    with box(key, title, help_text):
+        contents(
+            key, title, sentence, figure, kind=kind, rows=rows, columns=columns, is_open=is_open
+        )
+
+
+@contextmanager
+def box(key: str, title: str, help_text: str | None = None) -> Iterator[None]:
+    """A panel without its contents, for one that has controls of its own above them."""
     with st.container(border=True, key=f"panel-{key}"):
         st.header(title, anchor=False, help=help_text)
-        st.caption(sentence)
-        if figure is not None:
-            st.plotly_chart(
-                figure,
-                config={"displayModeBar": False},
-                key=f"chart-{key}",
-                alt=f"{kind}: {title}. {sentence}",
-            )
-        if rows is not None:
-            html = table(rows, columns, title)
-            if not is_open:
-                summary = "<summary>Ver como tabela</summary>"
-                html = f'<details class="m-details">{summary}{html}</details>'
-            st.html(html)
+        yield
+
+
+def contents(
+    key: str,
+    title: str,
+    sentence: str,
+    figure: go.Figure | None = None,
+    *,
+    kind: str = "Gráfico",
+    rows: pd.DataFrame | None = None,
+    columns: Sequence[Column] = (),
+    is_open: bool = False,
+) -> None:
+    """What a panel says, its chart and its table, inside its box."""
+    st.caption(sentence)
+    if figure is not None:
+        st.plotly_chart(
+            figure,
+            config={"displayModeBar": False},
+            key=f"chart-{key}",
+            # Not Markdown: without the signs that formats.markdown put there.
+            alt=f"{kind}: {title}. {sentence}".replace("\\", ""),
+        )
+    if rows is not None:
+        html = table(rows, columns, title)
+        if not is_open:
+            summary = "<summary>Ver como tabela</summary>"
+            html = f'<details class="m-details">{summary}{html}</details>'
+        st.html(html)
 
 
 def empty(title: str, reason: str) -> None:

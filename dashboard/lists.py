@@ -5,13 +5,13 @@ nothing is defined again here. A Selection is what a page of them or a file of t
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, LiteralString
 
 from dashboard import filters, queries
-from dashboard.filters import Parameters, of_days, shared_parameters
+from dashboard.filters import INBOX, Parameters, of_days, shared_parameters
 
 PARAMETER, PATH = "lista", "/leads"
 
@@ -136,16 +136,37 @@ PART_CONDITION: LiteralString = f"""
 """
 
 
-def parameters(name: str, *, part: Part | None = None, day: date | None = None) -> Parameters:
-    """Address of a list on the Leads page, with this page's period and inboxes; `day`: of one."""
-    days = of_days(day, day) if day else {}
-    own: Parameters = {PARAMETER: name} if name != DEFAULT else {}
-    return {**shared_parameters(), **days, **own, **(part or Part()).parameters()}
+def parameters(
+    name: str,
+    *,
+    part: Part | None = None,
+    day: date | None = None,
+    days: tuple[date, date] | None = None,
+    inboxes: Sequence[str] = (),
+) -> Parameters:
+    """Address of a list on the Leads page, with this page's period and inboxes, or only of `day`,
+    of `days` from first to last, of `inboxes` by the names of filters.inbox_names.
+    """
+    first_last = (day, day) if day else days
+    return {
+        **shared_parameters(),
+        **(of_days(*first_last) if first_last else {}),
+        **({INBOX: list(inboxes)} if inboxes else {}),
+        **({PARAMETER: name} if name != DEFAULT else {}),
+        **(part or Part()).parameters(),
+    }
 
 
-def href(name: str, *, part: Part | None = None, day: date | None = None) -> str:
+def href(
+    name: str,
+    *,
+    part: Part | None = None,
+    day: date | None = None,
+    days: tuple[date, date] | None = None,
+    inboxes: Sequence[str] = (),
+) -> str:
     """The same as an address for a link written as HTML."""
-    return filters.href(PATH, parameters(name, part=part, day=day))
+    return filters.href(PATH, parameters(name, part=part, day=day, days=days, inboxes=inboxes))
 
 
 # Without accents, composed or not (what stands at the end has no counterpart); capitals too, as

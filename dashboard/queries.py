@@ -4,7 +4,7 @@ Every number is computed here, in SQL, over the marts; what is left to Python is
 """
 
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, Any, Literal, LiteralString
 
 import pandas as pd
 import streamlit as st
@@ -57,8 +57,9 @@ from app.tenant_branding
 where tenant_id = %(tenant_id)s
 """
 
-# Sums come from the facts here, not from agg_daily, for two reasons: the percentiles read the
-# facts anyway, and a day still running is compared with the same hours of the earlier one.
+# What adds up is read from agg_daily, percentiles from an index of the facts alone
+# (fct_conversations.yml). A day still running is compared with the same hours of the earlier one,
+# which no day's sum knows: the earlier period's last day is counted from the facts.
 OVERVIEW: LiteralString = """
 with bounds as (
 
@@ -79,6 +80,7 @@ periods as (
         true as is_current,
         start_date,
         end_date,
+        end_date as last_whole_date,
         'infinity'::timestamptz as end_at
     from bounds
 
@@ -88,30 +90,78 @@ periods as (
         false as is_current,
         start_date - days as start_date,
         end_date - days as end_date,
+        end_date - days - 1 as last_whole_date,
         (local_end - days * interval '1 day') at time zone %(timezone)s as end_at
     from bounds
 
 ),
 
+summed as (
+
+    select
+        periods.is_current,
+        sum(daily.conversations) as conversations,
+        sum(daily.leads) as leads,
+        sum(daily.visits) as visits,
+        sum(daily.conversions) as conversions,
+        sum(daily.contacted_conversations) as contacted,
+        sum(daily.unanswered_conversations) as unanswered,
+        sum(daily.scored_conversations) as scored,
+        sum(daily.lead_score_sum) as lead_score_sum
+    from periods
+    inner join marts.agg_daily as daily
+        on daily.tenant_id = %(tenant_id)s
+        and daily.date between periods.start_date and periods.last_whole_date
+        and (%(inbox_ids)s::bigint[] is null or daily.inbox_id = any(%(inbox_ids)s))
+    group by periods.is_current
+
+    union all
+
+    select
+        periods.is_current,
+        count(*) as conversations,
+        count(*) filter (where conversations.is_lead) as leads,
+        count(*) filter (where conversations.is_visit_scheduled) as visits,
+        count(*) filter (where conversations.is_converted) as conversions,
+        count(*) filter (where conversations.contact_message_count > 0) as contacted,
+        count(*) filter (
+            where conversations.contact_message_count > 0 and conversations.agent_message_count = 0
+        ) as unanswered,
+        count(conversations.lead_score) as scored,
+        sum(conversations.lead_score) as lead_score_sum
+    from periods
+    inner join marts.fct_conversations as conversations
+        on conversations.tenant_id = %(tenant_id)s
+        and conversations.created_date = periods.end_date
+        and conversations.created_at < periods.end_at
+        and (%(inbox_ids)s::bigint[] is null or conversations.inbox_id = any(%(inbox_ids)s))
+    where periods.last_whole_date < periods.end_date
+    group by periods.is_current
+
+),
+
 counted as (
 
-    -- From an index alone (fct_conversations.yml), and one sort for both percentiles.
     select
         periods.is_current,
         periods.start_date,
         periods.end_date,
-        measured.conversations,
-        measured.leads,
-        measured.conversions,
+        coalesce(sum(summed.conversations), 0)::bigint as conversations,
+        coalesce(sum(summed.leads), 0)::bigint as leads,
+        coalesce(sum(summed.visits), 0)::bigint as visits,
+        coalesce(sum(summed.conversions), 0)::bigint as conversions,
+        coalesce(sum(summed.contacted), 0)::bigint as contacted,
+        coalesce(sum(summed.unanswered), 0)::bigint as unanswered,
+        coalesce(sum(summed.scored), 0)::bigint as scored,
+        sum(summed.lead_score_sum) as lead_score_sum,
         measured.first_replies,
         measured.percentiles[1] as first_reply_median_seconds,
         measured.percentiles[2] as first_reply_p90_seconds
     from periods
+    left join summed on periods.is_current = summed.is_current
     cross join lateral (
+        -- One sort for both percentiles.
         select
-            count(*) as conversations,
-            count(*) filter (where is_lead) as leads,
-            count(*) filter (where is_converted) as conversions,
             count(first_reply_seconds) as first_replies,
             percentile_cont(array[0.5, 0.9]) within group (
                 order by first_reply_seconds
@@ -122,6 +172,12 @@ counted as (
             and created_at < periods.end_at
             and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
     ) as measured
+    group by
+        periods.is_current,
+        periods.start_date,
+        periods.end_date,
+        measured.first_replies,
+        measured.percentiles
 
 ),
 
@@ -130,7 +186,12 @@ rated as (
     select
         *,
         leads::double precision / nullif(conversations, 0) as lead_rate,
-        conversions::double precision / nullif(leads, 0) as crm_rate
+        visits::double precision / nullif(leads, 0) as visits_of_leads,
+        conversions::double precision / nullif(leads, 0) as crm_rate,
+        conversions::double precision / nullif(visits, 0) as visit_rate,
+        unanswered::double precision / nullif(contacted, 0) as unanswered_share,
+        scored::double precision / nullif(conversations, 0) as score_coverage,
+        (lead_score_sum / nullif(scored, 0))::double precision as mean_score
     from counted
 
 )
@@ -138,10 +199,19 @@ rated as (
 select
     present.conversations,
     present.leads,
+    present.visits,
     present.conversions,
+    present.contacted,
+    present.unanswered,
+    present.scored,
     present.first_replies,
     present.lead_rate,
+    present.visits_of_leads,
     present.crm_rate,
+    present.visit_rate,
+    present.unanswered_share,
+    present.score_coverage,
+    present.mean_score,
     present.first_reply_median_seconds,
     present.first_reply_p90_seconds,
     earlier.start_date as previous_start,
@@ -151,16 +221,103 @@ select
     earlier.conversions as previous_conversions,
     earlier.lead_rate as previous_lead_rate,
     earlier.crm_rate as previous_crm_rate,
+    earlier.unanswered_share as previous_unanswered_share,
+    earlier.mean_score as previous_mean_score,
     earlier.first_reply_median_seconds as previous_first_reply_median_seconds,
     present.conversations::double precision
         / nullif(earlier.conversations, 0) - 1 as conversations_change,
     present.lead_rate - earlier.lead_rate as lead_rate_change,
     present.crm_rate - earlier.crm_rate as crm_rate_change,
+    present.unanswered_share - earlier.unanswered_share as unanswered_change,
+    present.mean_score - earlier.mean_score as score_change,
     present.first_reply_median_seconds
         / nullif(earlier.first_reply_median_seconds, 0) - 1 as first_reply_change
 from rated as present
 inner join rated as earlier on not earlier.is_current
 where present.is_current
+"""
+
+# Fourteen parts of equal length, as far as days allow; the median reads the facts' index alone.
+TREND: LiteralString = """
+with parts as (
+
+    select
+        (least(14, days) * position / days)::integer as part,
+        min(%(start)s::date + position) as start_date,
+        max(%(start)s::date + position) as end_date
+    from (select %(end)s::date - %(start)s::date + 1 as days) as period
+    cross join generate_series(0, days - 1) as position
+    group by part
+
+),
+
+summed as (
+
+    select
+        parts.part,
+        sum(daily.conversations) as conversations,
+        sum(daily.leads) as leads,
+        sum(daily.conversions) as conversions,
+        sum(daily.contacted_conversations) as contacted,
+        sum(daily.unanswered_conversations) as unanswered,
+        sum(daily.scored_conversations) as scored,
+        sum(daily.lead_score_sum) as lead_score_sum
+    from parts
+    inner join marts.agg_daily as daily
+        on daily.tenant_id = %(tenant_id)s
+        and daily.date between parts.start_date and parts.end_date
+        and (%(inbox_ids)s::bigint[] is null or daily.inbox_id = any(%(inbox_ids)s))
+    group by parts.part
+
+)
+
+select
+    parts.start_date,
+    parts.end_date,
+    coalesce(summed.conversations, 0)::double precision
+        / (parts.end_date - parts.start_date + 1) as conversations_per_day,
+    (summed.leads / nullif(summed.conversations, 0))::double precision as lead_rate,
+    (summed.conversions / nullif(summed.leads, 0))::double precision as crm_rate,
+    (summed.unanswered / nullif(summed.contacted, 0))::double precision as unanswered_share,
+    (summed.lead_score_sum / nullif(summed.scored, 0))::double precision as mean_score,
+    measured.first_reply_median_seconds
+from parts
+left join summed on parts.part = summed.part
+cross join lateral (
+    select
+        percentile_cont(0.5) within group (
+            order by first_reply_seconds
+        ) as first_reply_median_seconds
+    from marts.fct_conversations
+    where tenant_id = %(tenant_id)s
+        and created_date between parts.start_date and parts.end_date
+        and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
+) as measured
+order by parts.part
+"""
+
+WAITING: LiteralString = """
+select
+    conversations.conversation_id,
+    coalesce(nullif(trim(conversations.contact_name), ''), conversations.contact_phone) as contact,
+    conversations.inbox_id,
+    conversations.waiting_since,
+    extract(
+        epoch from %(as_of)s::timestamptz - conversations.waiting_since
+    )::bigint as waiting_seconds,
+    count(*) over () as waiting,
+    max(
+        extract(epoch from %(as_of)s::timestamptz - conversations.waiting_since)::bigint
+    ) over () as longest_seconds
+from marts.fct_conversations as conversations
+where conversations.tenant_id = %(tenant_id)s
+    and conversations.is_waiting
+    and (%(inbox_ids)s::bigint[] is null or conversations.inbox_id = any(%(inbox_ids)s))
+order by
+    case when %(newest)s = 1 then conversations.waiting_since end desc nulls last,
+    conversations.waiting_since asc nulls last,
+    conversations.conversation_id asc
+limit %(rows)s
 """
 
 CONVERSATIONS_PER_DAY: LiteralString = """
@@ -192,6 +349,365 @@ select
     max(conversations) over () as busiest_conversations
 from days
 order by date
+"""
+
+# Days, weeks or months by the length of the period, cut at its ends; every one has a row.
+CALENDAR: LiteralString = """
+with calendar as (
+
+    select
+        grain,
+        min(day) as start_date,
+        max(day) as end_date
+    from (
+        select
+            grain,
+            (%(start)s::date + position) as day,
+            date_trunc(grain, (%(start)s::date + position)::timestamp) as step
+        from (
+            select
+                days,
+                case when days <= 31 then 'day' when days <= 182 then 'week' else 'month' end
+                    as grain
+            from (select %(end)s::date - %(start)s::date + 1 as days) as period
+        ) as grained
+        cross join generate_series(0, days - 1) as position
+    ) as days_of_steps
+    group by grain, step
+
+),
+"""
+
+# The largest inboxes each by itself, the others as one.
+CONVERSATIONS_BY_INBOX: LiteralString = (
+    CALENDAR  # noqa: S608  # two constants
+    + """
+summed as (
+
+    select
+        calendar.start_date,
+        daily.inbox_id,
+        sum(daily.conversations)::bigint as conversations
+    from calendar
+    inner join marts.agg_daily as daily
+        on daily.tenant_id = %(tenant_id)s
+        and daily.date between calendar.start_date and calendar.end_date
+        and (%(inbox_ids)s::bigint[] is null or daily.inbox_id = any(%(inbox_ids)s))
+    group by calendar.start_date, daily.inbox_id
+
+),
+
+ranked as (
+
+    select
+        inbox_id,
+        sum(conversations) as conversations,
+        least(
+            row_number() over (order by sum(conversations) desc, inbox_id), %(largest)s + 1
+        ) as rank
+    from summed
+    group by inbox_id
+    having sum(conversations) > 0
+
+),
+
+shown as (
+
+    select
+        rank,
+        array_agg(inbox_id order by inbox_id) as inbox_ids,
+        sum(conversations)::bigint as inbox_conversations,
+        (sum(conversations) / sum(sum(conversations)) over ())::double precision as inbox_share,
+        (sum(sum(conversations)) over ())::bigint as total
+    from ranked
+    group by rank
+
+)
+
+select
+    calendar.grain,
+    calendar.start_date,
+    calendar.end_date,
+    shown.rank,
+    shown.inbox_ids,
+    shown.inbox_conversations,
+    shown.inbox_share,
+    shown.total,
+    coalesce(counted.conversations, 0)::bigint as conversations
+from calendar
+cross join shown
+cross join lateral (
+    select sum(summed.conversations) as conversations
+    from summed
+    where summed.start_date = calendar.start_date
+        and summed.inbox_id = any(shown.inbox_ids)
+) as counted
+order by shown.rank, calendar.start_date
+"""
+)
+
+# A later stage implies the earlier: `only` is how far a conversation came, the rest adds up.
+CONVERSIONS_OVER_TIME: LiteralString = (
+    CALENDAR
+    + """
+summed as (
+
+    select
+        calendar.grain,
+        calendar.start_date,
+        calendar.end_date,
+        coalesce(sum(daily.leads), 0)::bigint as leads,
+        coalesce(sum(daily.visits), 0)::bigint as visits,
+        coalesce(sum(daily.conversions), 0)::bigint as conversions
+    from calendar
+    left join marts.agg_daily as daily
+        on daily.tenant_id = %(tenant_id)s
+        and daily.date between calendar.start_date and calendar.end_date
+        and (%(inbox_ids)s::bigint[] is null or daily.inbox_id = any(%(inbox_ids)s))
+    group by calendar.grain, calendar.start_date, calendar.end_date
+
+)
+
+select
+    *,
+    leads - visits as only_leads,
+    visits - conversions as only_visits,
+    sum(leads) over ()::bigint as total_leads,
+    sum(visits) over ()::bigint as total_visits,
+    sum(conversions) over ()::bigint as total_conversions
+from summed
+order by start_date
+"""
+)
+
+STATUSES: LiteralString = """
+with counted as (
+
+    select
+        status,
+        count(*) as conversations
+    from marts.fct_conversations
+    where tenant_id = %(tenant_id)s
+        and created_date between %(start)s and %(end)s
+        and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
+    group by status
+
+)
+
+select
+    status,
+    conversations,
+    (conversations / sum(conversations) over ())::double precision as share
+from counted
+order by conversations desc, status
+"""
+
+RHYTHM: LiteralString = """
+with cells as (
+
+    select
+        isoweekday as weekday,
+        hour,
+        sum(conversations)::bigint as conversations
+    from marts.agg_hourly
+    where tenant_id = %(tenant_id)s
+        and date between %(start)s and %(end)s
+        and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
+    group by isoweekday, hour
+
+)
+
+select
+    weekdays.weekday,
+    hours.hour,
+    coalesce(cells.conversations, 0) as conversations,
+    sum(coalesce(cells.conversations, 0)) over ()::bigint as total,
+    first_value(weekdays.weekday) over busiest_first as busiest_weekday,
+    first_value(hours.hour) over busiest_first as busiest_hour,
+    max(coalesce(cells.conversations, 0)) over () as busiest_conversations
+from generate_series(1, 7) as weekdays (weekday)
+cross join generate_series(0, 23) as hours (hour)
+left join cells on weekdays.weekday = cells.weekday and hours.hour = cells.hour
+window busiest_first as (
+    order by coalesce(cells.conversations, 0) desc, weekdays.weekday, hours.hour
+)
+order by weekdays.weekday, hours.hour
+"""
+
+FIRST_REPLY_DISTRIBUTION: LiteralString = """
+with bands (reply_from, reply_to) as (
+
+    values (0, 300), (300, 900), (900, 3600), (3600, 14400), (14400, 86400), (86400, null)
+
+),
+
+counted as (
+
+    -- The band of a reply by its lower end, one pass over the index.
+    select
+        width_bucket(first_reply_seconds, array[0, 300, 900, 3600, 14400, 86400]::bigint[]) as band,
+        count(*) as conversations
+    from marts.fct_conversations
+    where tenant_id = %(tenant_id)s
+        and created_date between %(start)s and %(end)s
+        and first_reply_seconds is not null
+        and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
+    group by band
+
+),
+
+numbered as (
+
+    select
+        reply_from,
+        reply_to,
+        row_number() over (order by reply_from) as band
+    from bands
+
+)
+
+select
+    numbered.reply_from,
+    numbered.reply_to,
+    coalesce(counted.conversations, 0) as conversations,
+    sum(counted.conversations) over ()::bigint as total,
+    (
+        coalesce(counted.conversations, 0) / sum(counted.conversations) over ()
+    )::double precision as share,
+    (
+        sum(coalesce(counted.conversations, 0)) over (order by numbered.band)
+        / sum(counted.conversations) over ()
+    )::double precision as share_up_to
+from numbered
+left join counted on numbered.band = counted.band
+order by numbered.band
+"""
+
+# Best first by one measure; what rests on fewer conversations than `enough` comes after the rest.
+CHANNELS: LiteralString = """
+with counted as (
+
+    select
+        case when %(by)s = 'channel' then channel else inbox_id::text end as part,
+        count(*) as conversations,
+        count(*) filter (where is_lead) as leads,
+        count(*) filter (where is_visit_scheduled) as visits,
+        count(*) filter (where is_converted) as conversions,
+        count(*) filter (where contact_message_count > 0) as contacted,
+        count(*) filter (
+            where contact_message_count > 0 and agent_message_count = 0
+        ) as unanswered,
+        count(lead_score) as scored,
+        avg(lead_score)::double precision as mean_score,
+        count(first_reply_seconds) as first_replies,
+        percentile_cont(array[0.5, 0.9]) within group (
+            order by first_reply_seconds
+        ) as percentiles
+    from marts.fct_conversations
+    where tenant_id = %(tenant_id)s
+        and created_date between %(start)s and %(end)s
+        and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
+    group by part
+
+),
+
+parts as (
+
+    -- Those without a conversation too.
+    select case when %(by)s = 'channel' then channel else inbox_id::text end as part
+    from marts.dim_inboxes
+    where tenant_id = %(tenant_id)s
+        and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
+
+    union
+
+    select part from counted
+
+),
+
+rated as (
+
+    select
+        parts.part,
+        coalesce(counted.conversations, 0) as conversations,
+        coalesce(counted.leads, 0) as leads,
+        coalesce(counted.visits, 0) as visits,
+        coalesce(counted.conversions, 0) as conversions,
+        coalesce(counted.contacted, 0) as contacted,
+        coalesce(counted.unanswered, 0) as unanswered,
+        coalesce(counted.scored, 0) as scored,
+        coalesce(counted.first_replies, 0) as first_replies,
+        counted.leads::double precision / nullif(counted.conversations, 0) as lead_rate,
+        counted.conversions::double precision / nullif(counted.leads, 0) as crm_rate,
+        counted.unanswered::double precision / nullif(counted.contacted, 0) as unanswered_share,
+        counted.mean_score,
+        counted.percentiles[1] as first_reply_median_seconds,
+        counted.percentiles[2] as first_reply_p90_seconds
+    from parts
+    left join counted on parts.part = counted.part
+
+),
+
+measured as (
+
+    select
+        *,
+        case %(measure)s
+            when 'lead_rate' then lead_rate
+            when 'crm_rate' then crm_rate
+            when 'conversations' then conversations
+            when 'first_reply_median_seconds' then first_reply_median_seconds
+            when 'unanswered_share' then unanswered_share
+            when 'mean_score' then mean_score
+        end as value,
+        case %(measure)s
+            when 'crm_rate' then leads
+            when 'first_reply_median_seconds' then first_replies
+            when 'unanswered_share' then contacted
+            when 'mean_score' then scored
+            else conversations
+        end as sample
+    from rated
+
+),
+
+judged as (
+
+    select
+        *,
+        %(measure)s <> 'conversations' and sample < %(enough)s as is_small,
+        case
+            when %(measure)s in ('first_reply_median_seconds', 'unanswered_share') then value
+            else -value
+        end as worse
+    from measured
+
+)
+
+select
+    part,
+    conversations,
+    leads,
+    visits,
+    conversions,
+    contacted,
+    unanswered,
+    scored,
+    first_replies,
+    lead_rate,
+    crm_rate,
+    unanswered_share,
+    mean_score,
+    first_reply_median_seconds,
+    first_reply_p90_seconds,
+    value,
+    sample,
+    is_small,
+    row_number() over (
+        order by is_small asc, worse asc nulls last, conversations desc, part asc
+    ) as rank
+from judged
+order by rank
 """
 
 # Of a conversation as conversations, at the last load; null under 24 hours (KPI.md section 8).
@@ -415,12 +931,37 @@ def branding(visit: Visit) -> pd.DataFrame:
 def overview(visit: Visit, filters: "Filters") -> pd.DataFrame:
     """One row: the KPIs of the period and inboxes chosen.
 
-    conversations, leads, conversions, first_replies; lead_rate and crm_rate as shares, NULL when
-    the denominator is 0; first_reply_median_seconds, first_reply_p90_seconds; previous_* for as
-    many days right before, up to the same time of day when `end` is still running; *_change:
-    a ratio for conversations and first_reply, a difference of shares for the rates.
+    conversations, leads, visits, conversions, contacted (with a contact message), unanswered,
+    scored, first_replies; lead_rate, visits_of_leads, crm_rate, visit_rate, unanswered_share and
+    score_coverage as shares, NULL when the denominator is 0; mean_score (0 to 100);
+    first_reply_median_seconds, first_reply_p90_seconds; previous_* for as many days right before,
+    up to the same time of day when `end` is still running; *_change: a ratio for conversations and
+    first_reply, a difference for the others.
     """
     return _ask(visit, OVERVIEW, **_chosen(filters), **_clock(visit))
+
+
+def trend(visit: Visit, filters: "Filters") -> pd.DataFrame:
+    """One row a fourteenth of the period (a day where it has fewer): start_date, end_date,
+    conversations_per_day, lead_rate, crm_rate, unanswered_share, mean_score,
+    first_reply_median_seconds.
+    """
+    return _ask(visit, TREND, **_chosen(filters))
+
+
+def waiting(
+    visit: Visit, filters: "Filters", *, newest_first: bool = False, rows: int
+) -> pd.DataFrame:
+    """One row a conversation waiting now, whatever the period, the longest first: conversation_id,
+    contact (name, else phone), inbox_id, waiting_since, waiting_seconds up to the last load.
+
+    waiting_since is NULL where it was opened again and the contact has not written since: those
+    come last. On every row the same: waiting (how many there are), longest_seconds.
+    """
+    return _ask(
+        visit, WAITING, inbox_ids=filters.inbox_ids or None, newest=int(newest_first), rows=rows,
+        as_of=visit.load_state.last_loaded_at,
+    )  # fmt: skip
 
 
 def conversations_per_day(visit: Visit, filters: "Filters") -> pd.DataFrame:
@@ -430,6 +971,60 @@ def conversations_per_day(visit: Visit, filters: "Filters") -> pd.DataFrame:
     busiest_date (the first of equals), busiest_conversations.
     """
     return _ask(visit, CONVERSATIONS_PER_DAY, **_chosen(filters), **_clock(visit))
+
+
+def conversations_by_inbox(visit: Visit, filters: "Filters", *, largest: int) -> pd.DataFrame:
+    """One row a step and inbox: grain (day, week, month), start_date, end_date, rank, inbox_ids,
+    conversations; the inboxes after the `largest` are one. Empty without a conversation.
+
+    The same on every row of an inbox: inbox_conversations, inbox_share; on every row: total.
+    """
+    return _ask(visit, CONVERSATIONS_BY_INBOX, **_chosen(filters), largest=largest)
+
+
+def conversions_over_time(visit: Visit, filters: "Filters") -> pd.DataFrame:
+    """One row a step, empty ones too: grain (day, week, month), start_date, end_date, leads,
+    visits, conversions, only_leads and only_visits (that came no further).
+
+    On every row the same: total_leads, total_visits, total_conversions.
+    """
+    return _ask(visit, CONVERSIONS_OVER_TIME, **_chosen(filters))
+
+
+def statuses(visit: Visit, filters: "Filters") -> pd.DataFrame:
+    """One row a status of now, the most frequent first: status (NULL: unknown), conversations,
+    share.
+    """
+    return _ask(visit, STATUSES, **_chosen(filters))
+
+
+def rhythm(visit: Visit, filters: "Filters") -> pd.DataFrame:
+    """One row of 168: weekday 1 (Monday) to 7, hour 0 to 23, conversations begun then.
+
+    On every row the same: total, busiest_weekday, busiest_hour, busiest_conversations.
+    """
+    return _ask(visit, RHYTHM, **_chosen(filters))
+
+
+def first_reply_distribution(visit: Visit, filters: "Filters") -> pd.DataFrame:
+    """One row a band of first_reply_seconds: reply_from (included), reply_to (not; NULL: no end),
+    conversations, share and share_up_to (with the faster bands) of those replied to, NULL without
+    one; on every row the same: total (NULL without one).
+    """
+    return _ask(visit, FIRST_REPLY_DISTRIBUTION, **_chosen(filters))
+
+
+def channels(
+    visit: Visit, filters: "Filters", *, by: Literal["inbox", "channel"], measure: str, enough: int
+) -> pd.DataFrame:
+    """One row an inbox (`part` is its id as text) or channel, also without conversations, by rank.
+
+    conversations, leads, visits, conversions, contacted, unanswered, scored, first_replies;
+    lead_rate, crm_rate, unanswered_share, mean_score, first_reply_median_seconds,
+    first_reply_p90_seconds; value: of `measure`, the name of one of them; sample: conversations it
+    rests on; is_small: fewer than `enough`, ranked after the others.
+    """
+    return _ask(visit, CHANNELS, **_chosen(filters), by=by, measure=measure, enough=enough)
 
 
 def selected(visit: Visit, filters: "Filters", selection: "Selection") -> int:

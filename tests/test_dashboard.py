@@ -707,9 +707,9 @@ def test_empty_period_gives_no_rates(pipeline: Pipeline, sessions: Sessions) -> 
     row = queries.overview(visit, Filters(date(2020, 1, 1), date(2020, 1, 7))).iloc[0]
     assert row.conversations == 0
     written = overview.cards(row)
-    assert [card.value for card in written] == ["0", "–", "–", "–"]
-    assert [card.previous for card in written] == ["0", "–", "–", "–"]
-    assert [card.change for card in written] == [None] * 4
+    assert [card.value for card in written] == ["0", *"–––––"]
+    assert [card.previous for card in written] == ["0", *"–––––"]
+    assert [card.change for card in written] == [None] * 6
 
 
 def test_a_visit_cannot_be_turned_to_another_tenant(pipeline: Pipeline, sessions: Sessions) -> None:
@@ -890,9 +890,11 @@ def test_cards_quote_the_kpi_dictionary(pipeline: Pipeline, sessions: Sessions) 
         "Taxa de conversão (leads)",
         "Taxa de conversão (CRM)",
         "Tempo até a 1ª resposta",
+        "Sem resposta",
+        "Score IA médio",
     ]
     # Fewer leads are bad, a longer wait is too.
-    assert [card.good for card in cards] == ["up", "up", "up", "down"]
+    assert [card.good for card in cards] == ["up", "up", "up", "down", "down", "up"]
 
 
 def test_chart_and_sentence(pipeline: Pipeline, sessions: Sessions) -> None:
