@@ -106,8 +106,11 @@ def conversations_per_day(days: pd.DataFrame, *, dark: bool) -> go.Figure:
 
 # ---- service ----
 
-# Marks of an axis of durations, in seconds: each is several times the one before.
-DURATION_MARKS = (1, 10, 60, 300, 1800, 7200, 28_800, 86_400, 604_800, 2_592_000, 31_536_000)
+# Marks of an axis of durations: each is several times the one before.
+DURATION_MARKS = {
+    "1 s": 1, "10 s": 10, "1 min": 60, "5 min": 300, "30 min": 1800, "2 h": 7200, "8 h": 28_800,
+    "1 d": 86_400, "7 d": 604_800, "30 d": 2_592_000, "1 ano": 31_536_000,
+}  # fmt: skip
 MARKS = 5
 
 
@@ -144,8 +147,8 @@ def reply_times(days: pd.DataFrame, *, dark: bool) -> go.Figure:
     _draw(figure, colors)
     figure.update_yaxes(
         type="log",
-        tickvals=DURATION_MARKS,
-        ticktext=[formats.duration(mark) for mark in DURATION_MARKS],
+        tickvals=list(DURATION_MARKS.values()),
+        ticktext=list(DURATION_MARKS),
         tickformat=None,
     )
     return figure
@@ -241,7 +244,7 @@ def _draw(figure: go.Figure, colors: dict[str, str]) -> go.Figure:
         separators=",.",
         showlegend=True,
         legend={
-            "orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom",
+            "orientation": "h", "traceorder": "normal", "x": 0, "y": 1.02, "yanchor": "bottom",
             "font": {"color": colors["text"]}, "itemclick": False, "itemdoubleclick": False,
         },
         height=280,

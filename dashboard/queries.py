@@ -687,7 +687,11 @@ select
     sum(our_sum)::double precision as our_seconds,
     (sum(our_sum) - sum(chatwoot_sum))::double precision as seconds_difference,
     (sum(chatwoot_sum) / nullif(sum(chatwoot_count), 0))::double precision as chatwoot_mean,
-    (sum(our_sum) / nullif(sum(our_count), 0))::double precision as our_mean
+    (sum(our_sum) / nullif(sum(our_count), 0))::double precision as our_mean,
+    (
+        sum(our_sum) / nullif(sum(our_count), 0)
+        - sum(chatwoot_sum) / nullif(sum(chatwoot_count), 0)
+    )::double precision as mean_difference
 from marts.rpt_chatwoot_parity
 where tenant_id = %(tenant_id)s
     and date between %(start)s and %(end)s
@@ -753,6 +757,12 @@ select
 from conversations
 cross join messages
 """
+
+# Functions of the control plane that check the session and what its role may know.
+SOURCE_LOADS: LiteralString = "select * from app.source_loads(%s, %s)"
+PIPELINE_STATE: LiteralString = "select * from app.pipeline_state(%s, %s)"
+AI_BUDGET: LiteralString = "select * from app.ai_budget(%s, %s)"
+INBOX_GAPS: LiteralString = "select * from app.inbox_gaps(%s, %s)"
 
 
 def coverage(visit: Visit) -> pd.DataFrame:
@@ -871,7 +881,8 @@ def ai_coverage(visit: Visit, filters: "Filters") -> pd.DataFrame:
 
 def parity(visit: Visit, filters: "Filters") -> pd.DataFrame:
     """One row a metric of Chatwoot's: chatwoot_count, our_count, count_difference (ours less
-    Chatwoot's); of the times also *_seconds, seconds_difference and the means, else NULL.
+    Chatwoot's); of the times also *_seconds, seconds_difference, the means and
+    mean_difference, else NULL.
     """
     return _ask(visit, PARITY, **_chosen(filters))
 
@@ -890,6 +901,36 @@ def gaps(visit: Visit, filters: "Filters") -> pd.DataFrame:
     return _ask(visit, GAPS, **_chosen(filters))
 
 
+def source_loads(visit: Visit) -> pd.DataFrame:
+    """One row a table of Chatwoot, as the last successful load read it: source_table, loaded_at,
+    age_seconds; rows_read and rows_changed of all tenants, NULL to all but the agency.
+    """
+    return _ask_control_plane(visit, SOURCE_LOADS)
+
+
+def pipeline_state(visit: Visit) -> pd.DataFrame:
+    """A row for step load, one for build: succeeded_at, is_running; of a failure since then
+    failed_at, failure (source, warehouse, interrupted, other) and error, for the agency alone.
+    """
+    return _ask_control_plane(visit, PIPELINE_STATE)
+
+
+def ai_budget(visit: Visit) -> pd.DataFrame:
+    """One row to an admin, none to a client: has_budget, used_share of this month's (UTC; NULL
+    without one or of 0), may_leave; budget_usd and used_usd for the agency alone.
+    """
+    return _ask_control_plane(visit, AI_BUDGET)
+
+
+def inbox_gaps(visit: Visit) -> pd.DataFrame:
+    """Inboxes whose conversations no page shows, by gap; none to a client.
+
+    missing: assigned, not in Chatwoot. waiting: the tenant's, not built yet. unowned, to the
+    agency alone: nobody's, with account_name, conversations and last_conversation_at.
+    """
+    return _ask_control_plane(visit, INBOX_GAPS)
+
+
 def _step(filters: "Filters") -> str:
     """A chart of a long period has a point a week, not a day."""
     return "day" if filters.days <= DAYS_BY_DAY else "week"
@@ -904,6 +945,17 @@ def _chosen(filters: "Filters") -> dict[str, Parameter]:
 def _clock(visit: Visit) -> dict[str, Parameter]:
     """As of when, and on whose clock: ages count to the last load, not to the present minute."""
     return {"as_of": visit.load_state.last_loaded_at, "timezone": visit.timezone}
+
+
+def _ask_control_plane(visit: Visit, sql: LiteralString) -> pd.DataFrame:
+    """Never cached: the function's answer is the session's own, and as of this moment."""
+    dashboard = state.current()
+    dashboard.sessions.verify(visit)
+    with dashboard.reads.connection() as connection:
+        values = [visit.viewer.token_sha256, dashboard.sessions.idle_limit]
+        cursor = connection.execute(sql, values)
+        columns = [column.name for column in cursor.description or ()]
+        return pd.DataFrame(cursor.fetchall(), columns=columns)
 
 
 def _ask(visit: Visit, sql: LiteralString, **parameters: Parameter) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from dashboard.lists import Part
 
 # Of fewer than this a median or a share says little, and is marked.
 SMALL_SAMPLE = 10
-NOBODY = "Ninguém (sem responsável, ou respondido no app do canal)"
+NOBODY = "Sem agente"
 
 
 @dataclass(frozen=True)
@@ -181,12 +181,19 @@ def show_cards(all_cards: tuple[Card, ...]) -> None:
                         definition.label,
                         card.value,
                         card.change,
-                        delta_color="normal" if card.good == "up" else "inverse",
+                        delta_color=delta_color(card),
                         help=definition.text,
                     )
                     before = "" if card.previous is None else f"  \nantes: {card.previous}"
                     st.caption(f"{card.detail}{before}")
                     navigation.link("leads", card.link, lists.parameters(card.list_name))
+
+
+def delta_color(card: Card) -> Literal["normal", "inverse", "off"]:
+    """Green where it went the good way, grey where it did not move."""
+    if card.change is None or card.change.startswith("0"):
+        return "off"
+    return "normal" if card.good == "up" else "inverse"
 
 
 def show_agents(agents: pd.DataFrame) -> None:
@@ -209,7 +216,8 @@ def show_agents(agents: pd.DataFrame) -> None:
         "agents",
         "Agentes",
         "Respostas e tempos são de quem respondeu; resoluções, reaberturas e CSAT, do responsável "
-        "atual da conversa. Robôs e automações não estão aqui. Cada número leva às conversas. "
+        "atual da conversa. “Sem agente” são conversas sem responsável e respostas dadas no app do "
+        "canal; robôs e automações não estão aqui. Cada número leva às conversas. "
         f"(*) menos de {SMALL_SAMPLE} casos: pouco para comparar.",
         rows=shown,
         columns=columns,
