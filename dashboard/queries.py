@@ -645,7 +645,7 @@ with counted as (
     from marts.fct_conversations as conversations
     left join lateral (
         select scores.status
-        from ai.conversation_scores as scores
+        from ai.score_failures as scores
         where conversations.ai_status is null
             and scores.tenant_id = %(tenant_id)s
             and scores.conversation_id = conversations.conversation_id

@@ -30,6 +30,7 @@ LISTED = {
         "corrections",
         "ledger",
         "requests",
+        "score_failures",
     },
     "app": {
         "alembic_version",
@@ -86,9 +87,17 @@ ALLOWED: dict[tuple[str, str], tuple[frozenset[str], str]] = {
     # A row of nobody, which is what the insert here tries, its policy refuses; rows of others
     # test_corrections.py tries.
     ("mirante_app", "ai.corrections"): (READ | {"update", "delete"}, BY_SETTING),
+    ("mirante_app", "ai.score_failures"): (READ, BY_SETTING),
     **{
         ("mirante_auth", f"app.{name}"): (READ, WHOLE)
-        for name in ("tenants", "analyst_logins", "builds", "sync_runs", "data_version")
+        for name in (
+            "tenants",
+            "analyst_logins",
+            "builds",
+            "sync_runs",
+            "sync_tables",
+            "data_version",
+        )
     },
     **{
         ("mirante_auth", f"app.{name}"): (ALL - {"truncate"}, WHOLE)

@@ -137,9 +137,9 @@ def show_pipeline(steps: pd.DataFrame, visit: Visit) -> None:
         rows=shown,
         columns=(
             Column("step", "Etapa"),
-            Column("moment", "Última com sucesso"),
-            Column("age", "Idade"),
             Column("state", "Situação"),
+            Column("age", "Última com sucesso"),
+            Column("moment", "Em"),
             *((Column("error", "Erro (só a agência vê)"),) if is_agency else ()),
         ),
         is_open=True,
@@ -288,9 +288,17 @@ def signed(value: float) -> str:
 
 def clock(seconds: float) -> str:
     """Hours, minutes and seconds, so that what is written adds up: `1.234:05:06`."""
+    if formats.is_missing(seconds):
+        return formats.MISSING
     minutes, rest = divmod(round(abs(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{'-' if round(seconds) < 0 else ''}{formats.number(hours)}:{minutes:02}:{rest:02}"
+
+
+def signed_clock(seconds: float) -> str:
+    """The same with its sign; 0 has none."""
+    is_more = not formats.is_missing(seconds) and round(seconds) > 0
+    return f"{'+' if is_more else ''}{clock(seconds)}"
 
 
 def show_reasons(metrics: pd.DataFrame, reasons: pd.DataFrame) -> None:
@@ -310,27 +318,32 @@ def reasons_of(metric: pd.Series, reasons: pd.DataFrame) -> str:
     found = reasons[reasons["metric"] == name]
     steps = pd.DataFrame(
         [
-            ("No Chatwoot", formats.number(metric["chatwoot_count"]), metric["chatwoot_seconds"]),
+            (
+                "No Chatwoot",
+                formats.number(metric["chatwoot_count"]),
+                clock(metric["chatwoot_seconds"]),
+            ),
             *(
-                (REASONS.get(reason, reason), signed(count), seconds)
+                (REASONS.get(reason, reason), signed(count), signed_clock(seconds))
                 for reason, count, seconds in zip(
                     found["reason"], found["count_delta"], found["seconds_delta"], strict=True
                 )
             ),
-            ("Aqui", formats.number(metric["our_count"]), metric["our_seconds"]),
+            ("Aqui", formats.number(metric["our_count"]), clock(metric["our_seconds"])),
         ],
         columns=["step", "count", "seconds"],
     )
     columns = (
         Column("step", "Motivo"),
         Column("count", "Casos" if is_time(name) else "Quantidade", is_number=True),
-        *((Column("seconds", "Tempo somado", clock, is_number=True),) if is_time(name) else ()),
+        *((Column("seconds", "Tempo somado", is_number=True),) if is_time(name) else ()),
     )
     label = METRICS[name]
     summary = "sem diferença" if found.empty else difference(metric)
     return (
-        f'<details class="m-details" data-metric="{escape(name)}"><summary>{escape(label)}: '
-        f"{escape(summary)}</summary>{frame.table(steps, columns, label)}</details>"
+        f'<details class="m-details m-bridge" data-metric="{escape(name)}">'
+        f"<summary>{escape(label)}: {escape(summary)}</summary>"
+        f"{frame.table(steps, columns, label)}</details>"
     )
 
 

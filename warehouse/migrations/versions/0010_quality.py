@@ -7,13 +7,23 @@ down_revision = "0008"
 branch_labels = None
 depends_on = None
 
-# How a try to score ended says nothing more than the scores in the marts; text and error stay out.
-SCORES = """
-alter table ai.conversation_scores enable row level security;
-grant select (tenant_id, conversation_id, provider, status, scored_at)
-    on ai.conversation_scores to mirante_app;
-create policy tenant_isolation on ai.conversation_scores for select to mirante_app
-    using (tenant_id = (select nullif(current_setting('app.current_tenant_id', true), '')::int));
+# How a try to score ended: text, cost and error stay out. It runs as its owner, so the condition
+# of a mart's policy is its own; the barrier keeps a reader's functions behind it.
+FAILURES = """
+create view ai.score_failures with (security_barrier) as
+select
+    scores.tenant_id,
+    scores.conversation_id,
+    scores.provider,
+    scores.status,
+    scores.scored_at
+from ai.conversation_scores as scores
+where scores.status <> 'ok'
+    and scores.tenant_id
+        = (select nullif(current_setting('app.current_tenant_id', true), '')::int);
+comment on view ai.score_failures is
+    'Tries that gave no score, of the tenant that is set: refused, failed, skipped_budget.';
+grant select on ai.score_failures to mirante_app;
 grant select on app.sync_tables to mirante_auth;
 """
 
@@ -247,8 +257,8 @@ APP_FUNCTIONS = (
 
 
 def upgrade() -> None:
-    """Four functions of the app role's, each of which checks the session itself; one policy."""
-    for step in (SCORES, OWNERS, FUNCTIONS):
+    """Four functions of the app role's, each of which checks the session itself; one view."""
+    for step in (FAILURES, OWNERS, FUNCTIONS):
         execute(step)
     for function in INTERNAL:
         execute(f"revoke all on function {function} from public")
