@@ -27,6 +27,13 @@ class ListOf:
     dated_by: LiteralString | None = "created_date"
 
 
+REPLIES: LiteralString = (
+    "conversations.conversation_id in (select replies.conversation_id"
+    " from marts.fct_replies as replies where replies.tenant_id = %(tenant_id)s"
+    " and replies.replied_date between %(start)s and %(end)s"
+    " and (%(replied_by)s::bigint is null or coalesce(replies.agent_id, 0) = %(replied_by)s)"
+)
+
 LISTS: dict[str, ListOf] = {
     "todas": ListOf("Todas as conversas", "true"),
     "aguardando": ListOf("Aguardando resposta agora", "conversations.is_waiting", None),
@@ -66,6 +73,34 @@ LISTS: dict[str, ListOf] = {
         None,
     ),
     "historico": ListOf("Todas, de qualquer data", "true", None),
+    "nao-resolvidas": ListOf(
+        "Abertas, pendentes ou adiadas agora",
+        "conversations.status in ('open', 'pending', 'snoozed')", None,
+    ),
+    # Dated by the reply, of whoever `replied_by` says.
+    "respostas": ListOf(
+        "Com resposta de uma pessoa no período", REPLIES + ")", None
+    ),
+    "primeiras-respostas": ListOf(
+        "Primeira resposta no período", REPLIES + " and replies.is_first)", None
+    ),
+    "sem-telefone": ListOf("Contato sem telefone", "conversations.contact_phone is null"),
+    "sem-contato": ListOf(
+        "Contato sem telefone nem e-mail",
+        "conversations.contact_phone is null and conversations.contact_email is null",
+    ),
+    "sem-nome": ListOf(
+        "Contato sem nome",
+        "(conversations.contact_name is null or btrim(conversations.contact_name) = '')",
+    ),
+    "nao-entregues": ListOf(
+        "Com mensagem não entregue",
+        "conversations.conversation_id in (select messages.conversation_id"
+        " from marts.fct_messages as messages where messages.tenant_id = %(tenant_id)s"
+        " and messages.created_date between %(start)s and %(end)s"
+        " and messages.delivery_status = 'failed')",
+        None,
+    ),
 }  # fmt: skip
 DEFAULT = "todas"
 # Values of the marts in the customer's words, as pages and addresses say them.
@@ -80,6 +115,7 @@ IDLE_LEVELS = {"recente": "Recente", "medio": "Médio", "frio": "Frio"}
 class Part:
     """Of a list only the conversations of one agent, channel, hour …; None: not narrowed by it.
 
+    `agent_id` has the conversation now, `replied_by` replied (lists of replies); 0 is nobody.
     `weekday` 1 (Monday) to 7 and `hour` are of the creation, in the tenant's zone; `reply_from`
     (included) and `reply_to` (not) bound the first reply, in seconds; `idle`: a key of IDLE_LEVELS.
     """
@@ -92,6 +128,8 @@ class Part:
     reply_from: int | None = None
     reply_to: int | None = None
     idle: str | None = None
+    replied_by: int | None = None
+    rating: int | None = None
 
     def parameters(self) -> Parameters:
         """As an address says it."""
@@ -111,12 +149,16 @@ ADDRESSES = {
     "reply_from": "resposta-de",
     "reply_to": "resposta-ate",
     "idle": "parada",
+    "replied_by": "respondida-por",
+    "rating": "nota",
 }
 # Fields whose values an address says in words.
 WORDS: dict[str, dict[Any, str]] = {"status": STATUSES, "idle": IDLE_LEVELS}
 # What a Part asks of marts.fct_conversations as conversations; its fields are the parameters.
 PART_CONDITION: LiteralString = f"""
-    (%(agent_id)s::bigint is null or conversations.agent_id = %(agent_id)s)
+    (
+        %(agent_id)s::bigint is null or coalesce(conversations.agent_id, 0) = %(agent_id)s
+    )
     and (%(channel)s::text is null or conversations.channel = %(channel)s)
     and (%(status)s::text is null or conversations.status = %(status)s)
     and (
@@ -129,6 +171,7 @@ PART_CONDITION: LiteralString = f"""
     )
     and (%(reply_from)s::bigint is null or conversations.first_reply_seconds >= %(reply_from)s)
     and (%(reply_to)s::bigint is null or conversations.first_reply_seconds < %(reply_to)s)
+    and (%(rating)s::int is null or conversations.csat_rating = %(rating)s)
     and (
         %(idle)s::text is null
         or {queries.IDLE_LEVEL} = %(idle)s

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Parameter = date | datetime | str | int | tuple[int, ...] | None
 # DESIGN section 7: nothing on a page is older than this, whatever the data version says.
 CACHE_SECONDS = 300
+# A chart of a longer period has a point a week.
+DAYS_BY_DAY = 92
 
 COVERAGE: LiteralString = """
 select
@@ -349,6 +351,217 @@ select
     max(conversations) over () as busiest_conversations
 from days
 order by date
+"""
+
+# ---- service ----
+
+# The period and as many days right before it, a running day up to the same time of day.
+PERIODS: LiteralString = """
+with bounds as (
+
+    select
+        %(start)s::date as start_date,
+        %(end)s::date as end_date,
+        %(end)s::date - %(start)s::date + 1 as days,
+        least(
+            (%(end)s::date + 1)::timestamp,
+            %(as_of)s::timestamptz at time zone %(timezone)s
+        ) as local_end
+
+),
+
+periods as (
+
+    select
+        true as is_current,
+        start_date,
+        end_date,
+        'infinity'::timestamptz as end_at
+    from bounds
+
+    union all
+
+    select
+        false as is_current,
+        start_date - days as start_date,
+        end_date - days as end_date,
+        (local_end - days * interval '1 day') at time zone %(timezone)s as end_at
+    from bounds
+
+)
+"""
+
+SERVICE: LiteralString = (
+    PERIODS
+    + """,
+
+replied as (
+
+    select
+        periods.is_current,
+        measured.*
+    from periods
+    cross join lateral (
+        select
+            count(*) as replies,
+            percentile_cont(array[0.5, 0.9]) within group (order by wait_seconds) as waits,
+            percentile_cont(0.5) within group (
+                order by wait_business_seconds
+            ) as business_median
+        from marts.fct_replies
+        where tenant_id = %(tenant_id)s
+            and replied_date between periods.start_date and periods.end_date
+            and replied_at < periods.end_at
+            and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
+    ) as measured
+
+),
+
+created as (
+
+    select
+        periods.is_current,
+        measured.*
+    from periods
+    cross join lateral (
+        select
+            count(*) as conversations,
+            count(first_reply_seconds) as first_replies,
+            percentile_cont(array[0.5, 0.9]) within group (
+                order by first_reply_seconds
+            ) as waits,
+            percentile_cont(0.5) within group (
+                order by first_reply_business_seconds
+            ) as business_median,
+            count(*) filter (where reopen_count > 0) as reopened,
+            count(*) filter (where is_one_touch) as one_touch,
+            count(*) filter (where is_bot_resolved) as bot_resolved
+        from marts.fct_conversations
+        where tenant_id = %(tenant_id)s
+            and created_date between periods.start_date and periods.end_date
+            and created_at < periods.end_at
+            and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
+    ) as measured
+
+),
+
+resolved as (
+
+    select
+        periods.is_current,
+        measured.*
+    from periods
+    cross join lateral (
+        select
+            count(*) as first_resolutions,
+            percentile_cont(array[0.5, 0.9]) within group (
+                order by first_resolution_seconds
+            ) as spans
+        from marts.fct_conversations
+        where tenant_id = %(tenant_id)s
+            and first_resolved_date between periods.start_date and periods.end_date
+            and first_resolved_at < periods.end_at
+            and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
+    ) as measured
+
+),
+
+answered as (
+
+    select
+        periods.is_current,
+        measured.*
+    from periods
+    cross join lateral (
+        select
+            count(csat_rating) as ratings,
+            count(*) filter (where csat_rating >= 4) as good_ratings
+        from marts.fct_conversations
+        where tenant_id = %(tenant_id)s
+            and csat_answered_date between periods.start_date and periods.end_date
+            and csat_answered_at < periods.end_at
+            and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
+    ) as measured
+
+),
+
+rated as (
+
+    select
+        periods.is_current,
+        periods.start_date,
+        periods.end_date,
+        replied.replies,
+        replied.waits[1] as reply_median_seconds,
+        replied.waits[2] as reply_p90_seconds,
+        replied.business_median as reply_business_median_seconds,
+        created.conversations,
+        created.first_replies,
+        created.waits[1] as first_reply_median_seconds,
+        created.waits[2] as first_reply_p90_seconds,
+        created.business_median as first_reply_business_median_seconds,
+        created.reopened,
+        created.one_touch,
+        created.bot_resolved,
+        created.reopened::double precision / nullif(created.conversations, 0) as reopened_share,
+        created.one_touch::double precision / nullif(created.conversations, 0)
+            as one_touch_share,
+        created.bot_resolved::double precision / nullif(created.conversations, 0)
+            as bot_resolved_share,
+        resolved.first_resolutions,
+        resolved.spans[1] as resolution_median_seconds,
+        resolved.spans[2] as resolution_p90_seconds,
+        answered.ratings,
+        answered.good_ratings,
+        answered.good_ratings::double precision / nullif(answered.ratings, 0) as csat
+    from periods
+    inner join replied on periods.is_current = replied.is_current
+    inner join created on periods.is_current = created.is_current
+    inner join resolved on periods.is_current = resolved.is_current
+    inner join answered on periods.is_current = answered.is_current
+
+)
+
+select
+    present.*,
+    earlier.start_date as previous_start,
+    earlier.end_date as previous_end,
+    earlier.reply_median_seconds as previous_reply_median_seconds,
+    earlier.first_reply_median_seconds as previous_first_reply_median_seconds,
+    earlier.resolution_median_seconds as previous_resolution_median_seconds,
+    earlier.reopened_share as previous_reopened_share,
+    earlier.one_touch_share as previous_one_touch_share,
+    earlier.bot_resolved_share as previous_bot_resolved_share,
+    earlier.csat as previous_csat,
+    present.reply_median_seconds
+        / nullif(earlier.reply_median_seconds, 0) - 1 as reply_change,
+    present.first_reply_median_seconds
+        / nullif(earlier.first_reply_median_seconds, 0) - 1 as first_reply_change,
+    present.resolution_median_seconds
+        / nullif(earlier.resolution_median_seconds, 0) - 1 as resolution_change,
+    present.reopened_share - earlier.reopened_share as reopened_change,
+    present.one_touch_share - earlier.one_touch_share as one_touch_change,
+    present.bot_resolved_share - earlier.bot_resolved_share as bot_resolved_change,
+    present.csat - earlier.csat as csat_change,
+    %(end)s::date >= (%(as_of)s::timestamptz at time zone %(timezone)s)::date as is_running
+from rated as present
+inner join rated as earlier on not earlier.is_current
+where present.is_current
+"""
+)
+
+WAITING_NOW: LiteralString = """
+select
+    count(*) filter (where is_waiting) as waiting,
+    extract(
+        epoch from %(as_of)s::timestamptz - min(waiting_since)
+    )::double precision as longest_seconds,
+    count(*) as unresolved,
+    count(*) filter (where agent_id is null) as unassigned
+from marts.fct_conversations
+where tenant_id = %(tenant_id)s
+    and status in ('open', 'pending', 'snoozed')
+    and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
 """
 
 # Days, weeks or months by the length of the period, cut at its ends; every one has a row.
@@ -869,7 +1082,6 @@ left join ai.corrections as corrections
 where conversations.tenant_id = %(tenant_id)s
     and conversations.conversation_id = %(conversation_id)s
 """
-
 MESSAGES: LiteralString = """
 with latest as (
 
@@ -899,6 +1111,191 @@ left join marts.dim_agents as agents
 order by latest.created_at, latest.message_id
 """
 
+MESSAGES_OVER_TIME: LiteralString = """
+with days as (
+
+    select
+        calendar.day::date as date,
+        coalesce(sum(daily.contact_messages), 0)::bigint as contact_messages,
+        coalesce(sum(daily.agent_messages), 0)::bigint as agent_messages,
+        coalesce(sum(daily.bot_messages), 0)::bigint as bot_messages
+    from generate_series(
+        date_trunc(%(step)s, %(start)s::timestamp), %(end)s::timestamp,
+        ('1 ' || %(step)s)::interval
+    ) as calendar (day)
+    left join marts.agg_daily as daily
+        on daily.tenant_id = %(tenant_id)s
+        and daily.date between %(start)s and %(end)s
+        and date_trunc(%(step)s, daily.date::timestamp) = calendar.day
+        and (%(inbox_ids)s::bigint[] is null or daily.inbox_id = any(%(inbox_ids)s))
+    group by calendar.day
+
+)
+
+select
+    date,
+    contact_messages,
+    agent_messages,
+    bot_messages,
+    sum(agent_messages) over ()::bigint as total_agent,
+    sum(bot_messages) over ()::bigint as total_bot,
+    sum(bot_messages) over ()::double precision
+        / nullif(sum(agent_messages + bot_messages) over (), 0) as bot_share
+from days
+order by date
+"""
+
+RATINGS: LiteralString = """
+select
+    scale.rating,
+    count(conversations.conversation_id) as answers,
+    count(conversations.conversation_id)::double precision
+        / nullif(sum(count(conversations.conversation_id)) over (), 0) as share
+from generate_series(1, 5) as scale (rating)
+left join marts.fct_conversations as conversations
+    on conversations.tenant_id = %(tenant_id)s
+    and conversations.csat_rating = scale.rating
+    and conversations.csat_answered_date between %(start)s and %(end)s
+    and (%(inbox_ids)s::bigint[] is null or conversations.inbox_id = any(%(inbox_ids)s))
+group by scale.rating
+order by scale.rating
+"""
+
+# ---- quality of the data ----
+
+# A conversation without a score: what became of the last try, if there was one.
+AI_COVERAGE: LiteralString = """
+with counted as (
+
+    select
+        conversations.lead_score is not null as is_scored,
+        coalesce(conversations.ai_status, tries.status, 'none') as state,
+        case
+            when conversations.lead_score is not null then conversations.ai_provider
+        end as provider,
+        count(*) as conversations,
+        max(conversations.ai_scored_at) as last_scored_at
+    from marts.fct_conversations as conversations
+    left join lateral (
+        select scores.status
+        from ai.score_failures as scores
+        where conversations.ai_status is null
+            and scores.tenant_id = %(tenant_id)s
+            and scores.conversation_id = conversations.conversation_id
+        order by scores.scored_at desc
+        limit 1
+    ) as tries on true
+    where conversations.tenant_id = %(tenant_id)s
+        and conversations.created_date between %(start)s and %(end)s
+        and (
+            %(inbox_ids)s::bigint[] is null or conversations.inbox_id = any(%(inbox_ids)s)
+        )
+    group by is_scored, state, provider
+
+)
+
+select
+    is_scored,
+    state,
+    provider,
+    conversations,
+    conversations::double precision
+        / nullif(sum(conversations) over (), 0)::double precision as share,
+    sum(conversations) over ()::bigint as total,
+    (coalesce(sum(conversations) filter (where is_scored) over (), 0))::bigint as scored,
+    (sum(conversations) filter (where is_scored) over ())::double precision
+        / nullif(sum(conversations) over (), 0)::double precision as coverage,
+    max(last_scored_at) over () as last_scored_at
+from counted
+order by is_scored desc, conversations desc, state, provider
+"""
+
+PARITY: LiteralString = """
+select
+    metric,
+    sum(chatwoot_count)::bigint as chatwoot_count,
+    sum(our_count)::bigint as our_count,
+    (sum(our_count) - sum(chatwoot_count))::bigint as count_difference,
+    sum(chatwoot_sum)::double precision as chatwoot_seconds,
+    sum(our_sum)::double precision as our_seconds,
+    (sum(our_sum) - sum(chatwoot_sum))::double precision as seconds_difference,
+    (sum(chatwoot_sum) / nullif(sum(chatwoot_count), 0))::double precision as chatwoot_mean,
+    (sum(our_sum) / nullif(sum(our_count), 0))::double precision as our_mean,
+    (
+        sum(our_sum) / nullif(sum(our_count), 0)
+        - sum(chatwoot_sum) / nullif(sum(chatwoot_count), 0)
+    )::double precision as mean_difference
+from marts.rpt_chatwoot_parity
+where tenant_id = %(tenant_id)s
+    and date between %(start)s and %(end)s
+    and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
+group by metric
+order by metric
+"""
+
+PARITY_REASONS: LiteralString = """
+select
+    metric,
+    reason,
+    sum(count_delta)::bigint as count_delta,
+    sum(sum_delta)::double precision as seconds_delta
+from marts.rpt_chatwoot_parity_reasons
+where tenant_id = %(tenant_id)s
+    and date between %(start)s and %(end)s
+    and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
+group by metric, reason
+having sum(count_delta) <> 0 or sum(sum_delta) <> 0
+order by metric, reason = 'other', abs(sum(count_delta)) desc, reason
+"""
+
+GAPS: LiteralString = """
+with conversations as (
+
+    select
+        count(*) as conversations,
+        count(*) filter (where contact_phone is null) as without_phone,
+        count(*) filter (
+            where contact_phone is null and contact_email is null
+        ) as without_address,
+        count(*) filter (where contact_name is null or btrim(contact_name) = '') as without_name
+    from marts.fct_conversations
+    where tenant_id = %(tenant_id)s
+        and created_date between %(start)s and %(end)s
+        and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
+
+),
+
+messages as (
+
+    select
+        count(*) as failed_messages,
+        count(distinct conversation_id) as failed_conversations
+    from marts.fct_messages
+    where tenant_id = %(tenant_id)s
+        and created_date between %(start)s and %(end)s
+        and delivery_status = 'failed'
+        and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
+
+)
+
+select
+    conversations.*,
+    messages.*,
+    conversations.without_phone::double precision
+        / nullif(conversations.conversations, 0) as without_phone_share,
+    conversations.without_address::double precision
+        / nullif(conversations.conversations, 0) as without_address_share,
+    conversations.without_name::double precision
+        / nullif(conversations.conversations, 0) as without_name_share
+from conversations
+cross join messages
+"""
+
+# Functions of the control plane that check the session and what its role may know.
+SOURCE_LOADS: LiteralString = "select * from app.source_loads(%s, %s)"
+PIPELINE_STATE: LiteralString = "select * from app.pipeline_state(%s, %s)"
+AI_BUDGET: LiteralString = "select * from app.ai_budget(%s, %s)"
+INBOX_GAPS: LiteralString = "select * from app.inbox_gaps(%s, %s)"
 AGENTS: LiteralString = """
 select
     agent_id,
@@ -906,6 +1303,178 @@ select
 from marts.dim_agents
 where tenant_id = %(tenant_id)s
 order by name, agent_id
+"""
+
+# agent_id 0 stands for nobody: no assignee, or a reply written in the channel's own app.
+AGENT_NUMBERS: LiteralString = """
+with replies as (
+
+    select
+        coalesce(agent_id, 0) as agent_id,
+        count(*) as replies,
+        count(*) filter (where is_first) as first_replies,
+        percentile_cont(array[0.5, 0.9]) within group (order by wait_seconds) as waits,
+        percentile_cont(0.5) within group (order by wait_business_seconds) as business_median
+    from marts.fct_replies
+    where tenant_id = %(tenant_id)s
+        and replied_date between %(start)s and %(end)s
+        and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
+    group by coalesce(agent_id, 0)
+
+),
+
+unresolved as (
+
+    select
+        coalesce(agent_id, 0) as agent_id,
+        count(*) as assigned_now,
+        count(*) filter (where is_waiting) as waiting_now
+    from marts.fct_conversations
+    where tenant_id = %(tenant_id)s
+        and status in ('open', 'pending', 'snoozed')
+        and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
+    group by coalesce(agent_id, 0)
+
+),
+
+created as (
+
+    select
+        coalesce(agent_id, 0) as agent_id,
+        count(*) as conversations,
+        count(*) filter (where reopen_count > 0) as reopened
+    from marts.fct_conversations
+    where tenant_id = %(tenant_id)s
+        and created_date between %(start)s and %(end)s
+        and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
+    group by coalesce(agent_id, 0)
+
+),
+
+resolved as (
+
+    select
+        coalesce(agent_id, 0) as agent_id,
+        count(*) as first_resolutions
+    from marts.fct_conversations
+    where tenant_id = %(tenant_id)s
+        and first_resolved_date between %(start)s and %(end)s
+        and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
+    group by coalesce(agent_id, 0)
+
+),
+
+answered as (
+
+    select
+        coalesce(agent_id, 0) as agent_id,
+        count(csat_rating) as ratings,
+        count(*) filter (where csat_rating >= 4) as good_ratings
+    from marts.fct_conversations
+    where tenant_id = %(tenant_id)s
+        and csat_answered_date between %(start)s and %(end)s
+        and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
+    group by coalesce(agent_id, 0)
+
+),
+
+people as (
+
+    select
+        agent_id,
+        name
+    from marts.dim_agents
+    where tenant_id = %(tenant_id)s
+
+    union all
+
+    select
+        0 as agent_id,
+        null as name
+
+)
+
+select
+    people.agent_id,
+    people.name,
+    coalesce(unresolved.assigned_now, 0) as assigned_now,
+    coalesce(unresolved.waiting_now, 0) as waiting_now,
+    coalesce(replies.replies, 0) as replies,
+    replies.waits[1] as reply_median_seconds,
+    replies.waits[2] as reply_p90_seconds,
+    replies.business_median as reply_business_median_seconds,
+    coalesce(replies.first_replies, 0) as first_replies,
+    coalesce(resolved.first_resolutions, 0) as first_resolutions,
+    coalesce(created.conversations, 0) as conversations,
+    coalesce(created.reopened, 0) as reopened,
+    created.reopened::double precision / nullif(created.conversations, 0) as reopened_share,
+    coalesce(answered.ratings, 0) as ratings,
+    answered.good_ratings::double precision / nullif(answered.ratings, 0) as csat
+from people
+left join replies on people.agent_id = replies.agent_id
+left join unresolved on people.agent_id = unresolved.agent_id
+left join created on people.agent_id = created.agent_id
+left join resolved on people.agent_id = resolved.agent_id
+left join answered on people.agent_id = answered.agent_id
+where coalesce(
+    replies.agent_id, unresolved.agent_id, created.agent_id, resolved.agent_id, answered.agent_id
+) is not null
+order by people.agent_id = 0, replies desc, conversations desc, people.name, people.agent_id
+"""
+
+REPLY_TIMES: LiteralString = """
+with measured as (
+
+    select
+        date_trunc(%(step)s, replied_date::timestamp)::date as date,
+        count(*) as replies,
+        percentile_cont(array[0.5, 0.9]) within group (order by wait_seconds) as waits
+    from marts.fct_replies
+    where tenant_id = %(tenant_id)s
+        and replied_date between %(start)s and %(end)s
+        and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
+    group by date_trunc(%(step)s, replied_date::timestamp)
+
+)
+
+select
+    calendar.day::date as date,
+    coalesce(measured.replies, 0) as replies,
+    measured.waits[1] as median_seconds,
+    measured.waits[2] as p90_seconds
+from generate_series(
+    date_trunc(%(step)s, %(start)s::timestamp), %(end)s::timestamp, ('1 ' || %(step)s)::interval
+) as calendar (day)
+left join measured on calendar.day::date = measured.date
+order by calendar.day
+"""
+
+BACKLOG: LiteralString = """
+with days as (
+
+    select
+        date,
+        sum(open_conversations)::bigint as open_conversations,
+        bool_or(is_estimated) as is_estimated
+    from marts.agg_backlog
+    where tenant_id = %(tenant_id)s
+        and date between %(start)s and %(end)s
+        and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
+    group by date
+
+)
+
+select
+    date,
+    open_conversations,
+    is_estimated,
+    first_value(open_conversations) over (order by date) as first_open,
+    first_value(open_conversations) over (order by date desc) as last_open,
+    first_value(date) over (order by open_conversations desc, date) as highest_date,
+    max(open_conversations) over () as highest_open,
+    min(date) filter (where not is_estimated) over () as observed_from
+from days
+order by date
 """
 
 
@@ -971,6 +1540,30 @@ def conversations_per_day(visit: Visit, filters: "Filters") -> pd.DataFrame:
     busiest_date (the first of equals), busiest_conversations.
     """
     return _ask(visit, CONVERSATIONS_PER_DAY, **_chosen(filters), **_clock(visit))
+
+
+# ---- service ----
+
+
+def service(visit: Visit, filters: "Filters") -> pd.DataFrame:
+    """One row: the service KPIs of the period, and of as many days right before it (previous_*).
+
+    replies, reply_median_seconds, reply_p90_seconds, reply_business_median_seconds by the reply's
+    date; conversations, first_replies, first_reply_*_seconds, reopened, one_touch, bot_resolved
+    and their shares of conversations by the creation's; first_resolutions and
+    resolution_*_seconds by the first resolution's; ratings, good_ratings, csat by the answer's.
+    *_change: a ratio for times, a difference of shares else. Business medians are NULL where no
+    inbox has working hours. is_running: the last day is not over.
+    """
+    return _ask(visit, SERVICE, **_chosen(filters), **_clock(visit))
+
+
+def waiting_now(visit: Visit, filters: "Filters") -> pd.DataFrame:
+    """One row, of this moment: waiting, longest_seconds up to the last load, unresolved, and of
+    these unassigned; of the inboxes chosen, whatever the period.
+    """
+    inbox_ids = filters.inbox_ids or None
+    return _ask(visit, WAITING_NOW, inbox_ids=inbox_ids, as_of=visit.load_state.last_loaded_at)
 
 
 def conversations_by_inbox(visit: Visit, filters: "Filters", *, largest: int) -> pd.DataFrame:
@@ -1076,9 +1669,117 @@ def messages(visit: Visit, conversation_id: int, limit: int) -> pd.DataFrame:
     return _ask(visit, MESSAGES, conversation_id=conversation_id, limit=limit)
 
 
+def messages_over_time(visit: Visit, filters: "Filters") -> pd.DataFrame:
+    """One row a day, of a long period a week: date, contact_messages, agent_messages,
+    bot_messages. On every row the same: total_agent, total_bot, bot_share of both.
+    """
+    return _ask(visit, MESSAGES_OVER_TIME, **_chosen(filters), step=_step(filters))
+
+
+def ratings(visit: Visit, filters: "Filters") -> pd.DataFrame:
+    """One row a rating from 1 to 5, empty ones too: rating, answers, share (NULL without any)."""
+    return _ask(visit, RATINGS, **_chosen(filters))
+
+
+# ---- quality of the data ----
+
+
+def ai_coverage(visit: Visit, filters: "Filters") -> pd.DataFrame:
+    """Conversations of the period by is_scored, state and provider (of scored ones).
+
+    state: ok, stale, corrected; of the rest how the last try ended (refused, failed,
+    skipped_budget), none without a try. conversations and their share; on every row the same:
+    total, scored, coverage, last_scored_at.
+    """
+    return _ask(visit, AI_COVERAGE, **_chosen(filters))
+
+
+def parity(visit: Visit, filters: "Filters") -> pd.DataFrame:
+    """One row a metric of Chatwoot's: chatwoot_count, our_count, count_difference (ours less
+    Chatwoot's); of the times also *_seconds, seconds_difference, the means and
+    mean_difference, else NULL.
+    """
+    return _ask(visit, PARITY, **_chosen(filters))
+
+
+def parity_reasons(visit: Visit, filters: "Filters") -> pd.DataFrame:
+    """One row a metric and reason that is not zero: count_delta, seconds_delta (NULL for counts);
+    those of a metric add up to its differences.
+    """
+    return _ask(visit, PARITY_REASONS, **_chosen(filters))
+
+
+def gaps(visit: Visit, filters: "Filters") -> pd.DataFrame:
+    """One row: conversations; of these without_phone, without_address (neither phone nor e-mail),
+    without_name, each with its share; failed_messages and the failed_conversations they are of.
+    """
+    return _ask(visit, GAPS, **_chosen(filters))
+
+
+def source_loads(visit: Visit) -> pd.DataFrame:
+    """One row a table of Chatwoot, as the last successful load read it: source_table, loaded_at,
+    age_seconds; rows_read and rows_changed of all tenants, NULL to all but the agency.
+    """
+    return _ask_control_plane(visit, SOURCE_LOADS)
+
+
+def pipeline_state(visit: Visit) -> pd.DataFrame:
+    """A row for step load, one for build: succeeded_at, is_running; of a failure since then
+    failed_at, failure (source, warehouse, interrupted, other) and error, for the agency alone.
+    """
+    return _ask_control_plane(visit, PIPELINE_STATE)
+
+
+def ai_budget(visit: Visit) -> pd.DataFrame:
+    """One row to an admin, none to a client: has_budget, used_share of this month's (UTC; NULL
+    without one or of 0), may_leave; budget_usd and used_usd for the agency alone.
+    """
+    return _ask_control_plane(visit, AI_BUDGET)
+
+
+def inbox_gaps(visit: Visit) -> pd.DataFrame:
+    """Inboxes whose conversations no page shows, by gap; none to a client.
+
+    missing: assigned, not in Chatwoot. waiting: the tenant's, not built yet. unowned, to the
+    agency alone: nobody's, with account_name, conversations and last_conversation_at.
+    """
+    return _ask_control_plane(visit, INBOX_GAPS)
+
+
+def _step(filters: "Filters") -> str:
+    """A chart of a long period has a point a week, not a day."""
+    return "day" if filters.days <= DAYS_BY_DAY else "week"
+
+
 def agents(visit: Visit) -> pd.DataFrame:
     """One row an agent: agent_id, name (NULL where the source has none)."""
     return _ask(visit, AGENTS)
+
+
+def agent_numbers(visit: Visit, filters: "Filters") -> pd.DataFrame:
+    """One row an agent with anything to show; agent_id 0 (last, no name): nobody's.
+
+    assigned_now and waiting_now of this moment; replies, first_replies and reply_*_seconds by who
+    replied; first_resolutions, conversations, reopened, reopened_share, ratings and csat by who
+    has the conversation now.
+    """
+    return _ask(visit, AGENT_NUMBERS, **_chosen(filters))
+
+
+def reply_times(visit: Visit, filters: "Filters") -> pd.DataFrame:
+    """One row a day, of a long period a week by its Monday: date, replies, median_seconds and
+    p90_seconds (NULL without a reply).
+    """
+    return _ask(visit, REPLY_TIMES, **_chosen(filters), step=_step(filters))
+
+
+def backlog(visit: Visit, filters: "Filters") -> pd.DataFrame:
+    """One row a day that has one: date, open_conversations at its end, is_estimated.
+
+    On every row the same: first_open, last_open, highest_date (the first of equals),
+    highest_open, observed_from (the first day that is no estimate; NULL without one).
+    """
+    return _ask(visit, BACKLOG, **_chosen(filters))
 
 
 def records(found: pd.DataFrame) -> list[dict[str, Any]]:
@@ -1096,6 +1797,17 @@ def _chosen(filters: "Filters") -> dict[str, Parameter]:
 def _clock(visit: Visit) -> dict[str, Parameter]:
     """As of when, and on whose clock: ages count to the last load, not to the present minute."""
     return {"as_of": visit.load_state.last_loaded_at, "timezone": visit.timezone}
+
+
+def _ask_control_plane(visit: Visit, sql: LiteralString) -> pd.DataFrame:
+    """Never cached: the function's answer is the session's own, and as of this moment."""
+    dashboard = state.current()
+    dashboard.sessions.verify(visit)
+    with dashboard.reads.connection() as connection:
+        values = [visit.viewer.token_sha256, dashboard.sessions.idle_limit]
+        cursor = connection.execute(sql, values)
+        columns = [column.name for column in cursor.description or ()]
+        return pd.DataFrame(cursor.fetchall(), columns=columns)
 
 
 def _ask(visit: Visit, sql: LiteralString, **parameters: Parameter) -> pd.DataFrame:

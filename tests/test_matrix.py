@@ -30,6 +30,7 @@ LISTED = {
         "corrections",
         "ledger",
         "requests",
+        "score_failures",
     },
     "app": {
         "alembic_version",
@@ -75,7 +76,6 @@ WRITE = frozenset({"insert", "update", "delete", "truncate", "copy from"})
 ALL = READ | WRITE
 # What may be read: the setting's tenant, the log-in's, every row, or none.
 BY_SETTING, BY_LOGIN, WHOLE, EMPTY = "setting", "login", "whole", "empty"
-
 ALLOWED: dict[tuple[str, str], tuple[frozenset[str], str]] = {
     **{("mirante_app", f"marts.{name}"): (READ, BY_SETTING) for name in MARTS},
     **{("analyst", f"marts.{name}"): (READ, BY_LOGIN) for name in MARTS},
@@ -84,9 +84,17 @@ ALLOWED: dict[tuple[str, str], tuple[frozenset[str], str]] = {
     **{("mirante_super", f"marts.{name}"): (READ, WHOLE) for name in MARTS + AGENCY_MARTS},
     ("mirante_app", "app.tenant_branding"): (READ, BY_SETTING),
     ("mirante_app", "ai.corrections"): (READ, BY_SETTING),
+    ("mirante_app", "ai.score_failures"): (READ, BY_SETTING),
     **{
         ("mirante_auth", f"app.{name}"): (READ, WHOLE)
-        for name in ("tenants", "analyst_logins", "builds", "sync_runs", "data_version")
+        for name in (
+            "tenants",
+            "analyst_logins",
+            "builds",
+            "sync_runs",
+            "sync_tables",
+            "data_version",
+        )
     },
     **{
         ("mirante_auth", f"app.{name}"): (ALL - {"truncate"}, WHOLE)
