@@ -1,7 +1,7 @@
 """The list of conversations behind a number: its name in an address, its title, its condition.
 
 Flags of the marts say which conversations a number counts (models/marts/fct_conversations.yml);
-nothing is defined again here.
+nothing is defined again here. A Selection is what a page of them or a file of them holds.
 """
 
 import re
@@ -54,8 +54,25 @@ LISTS: dict[str, ListOf] = {
     "satisfeitas": ListOf(
         "Notas 4 e 5", "conversations.csat_rating >= 4", "csat_answered_date"
     ),
+    # KPI.md section 8: who may be written to again, idle for 24 hours and more at the last load.
+    "esfriando": ListOf(
+        "Esfriando",
+        """conversations.conversation_id in (
+            select queue.conversation_id
+            from marts.rpt_remarketing_queue as queue
+            where queue.tenant_id = %(tenant_id)s
+                and queue.last_message_at <= %(as_of)s::timestamptz - interval '24 hours'
+        )""",
+        None,
+    ),
 }  # fmt: skip
 DEFAULT = "todas"
+# Values of the marts in the customer's words, as pages and addresses say them.
+STATUSES = {
+    "open": "Aberta", "pending": "Pendente", "snoozed": "Adiada", "resolved": "Resolvida"
+}  # fmt: skip
+LEAD_CLASSES = {"high": "Alto", "medium": "Médio", "low": "Baixo"}
+IDLE_LEVELS = {"recente": "Recente", "medio": "Médio", "frio": "Frio"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +80,7 @@ class Part:
     """Of a list only the conversations of one agent, channel, hour …; None: not narrowed by it.
 
     `weekday` 1 (Monday) to 7 and `hour` are of the creation, in the tenant's zone; `reply_from`
-    (included) and `reply_to` (not) bound the first reply, in seconds.
+    (included) and `reply_to` (not) bound the first reply, in seconds; `idle`: a key of IDLE_LEVELS.
     """
 
     agent_id: int | None = None
@@ -73,11 +90,15 @@ class Part:
     hour: int | None = None
     reply_from: int | None = None
     reply_to: int | None = None
+    idle: str | None = None
 
     def parameters(self) -> Parameters:
         """As an address says it."""
-        given = vars(self).items()
-        return {ADDRESSES[name]: str(value) for name, value in given if value is not None}
+        return {
+            ADDRESSES[name]: WORDS.get(name, {}).get(value, str(value))
+            for name, value in vars(self).items()
+            if value is not None
+        }
 
 
 ADDRESSES = {
@@ -88,7 +109,10 @@ ADDRESSES = {
     "hour": "hora",
     "reply_from": "resposta-de",
     "reply_to": "resposta-ate",
+    "idle": "parada",
 }
+# Fields whose values an address says in words.
+WORDS: dict[str, dict[Any, str]] = {"status": STATUSES, "idle": IDLE_LEVELS}
 # What a Part asks of marts.fct_conversations as conversations; its fields are the parameters.
 PART_CONDITION: LiteralString = """
     (%(agent_id)s::bigint is null or conversations.agent_id = %(agent_id)s)
@@ -104,6 +128,18 @@ PART_CONDITION: LiteralString = """
     )
     and (%(reply_from)s::bigint is null or conversations.first_reply_seconds >= %(reply_from)s)
     and (%(reply_to)s::bigint is null or conversations.first_reply_seconds < %(reply_to)s)
+    and (
+        %(idle)s::text is null
+        or case
+            when conversations.last_message_at > %(as_of)s::timestamptz - interval '24 hours'
+                then null
+            when conversations.last_message_at > %(as_of)s::timestamptz - interval '48 hours'
+                then 'recente'
+            when conversations.last_message_at > %(as_of)s::timestamptz - interval '7 days'
+                then 'medio'
+            else 'frio'
+        end = %(idle)s
+    )
 """
 
 
@@ -119,14 +155,110 @@ def href(name: str, *, part: Part | None = None, day: date | None = None) -> str
     return filters.href(PATH, parameters(name, part=part, day=day))
 
 
-def read(query: Mapping[str, str]) -> tuple[str, Part]:
-    """The list and part an address names; what it does not know is left out."""
+# Without accents, composed or not (what stands at the end has no counterpart); capitals too, as
+# lower() of a database in the C locale knows ASCII alone.
+_PLAIN: LiteralString = "aaaaaaeeeeiiiiooooouuuucny" * 2
+_ACCENTED: LiteralString = (
+    "áàâãäåéèêëíìîïóòôõöúùûüçñýÁÀÂÃÄÅÉÈÊËÍÌÎÏÓÒÔÕÖÚÙÛÜÇÑÝ\u0300\u0301\u0302\u0303\u0308\u0327"
+)
+# strpos has no wildcards; it reads the rows that the other conditions leave, of one tenant.
+FILTER_CONDITION: LiteralString = f"""
+    (%(lead_class)s::text is null or conversations.lead_class = %(lead_class)s)
+    and (%(score_from)s::int is null or conversations.lead_score >= %(score_from)s)
+    and (
+        %(text)s::text is null
+        or conversations.display_id = %(number)s::bigint
+        or strpos(conversations.contact_phone, %(digits)s::text) > 0
+        or strpos(
+            translate(lower(conversations.contact_name), '{_ACCENTED}', '{_PLAIN}'),
+            translate(lower(%(text)s), '{_ACCENTED}', '{_PLAIN}')
+        ) > 0
+    )
+"""
+CLASS, SCORE, TEXT = "classe", "score", "busca"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which conversations, beside period and inboxes: of a list, a part of it, and what the person
+    filters by. `score_from` 1 to 100; `text` is looked for in name, phone and number.
+    """
+
+    name: str = DEFAULT
+    part: Part = Part()
+    lead_class: str | None = None
+    score_from: int | None = None
+    text: str | None = None
+
+    @property
+    def condition(self) -> LiteralString:
+        """SQL over marts.fct_conversations as conversations. Its parameters: `values`, tenant_id,
+        and queries' start, end, inbox_ids, as_of and timezone.
+        """
+        chosen = LISTS[self.name]
+        dated: LiteralString = (
+            f"and conversations.{chosen.dated_by} between %(start)s and %(end)s"
+            if chosen.dated_by
+            else ""
+        )
+        return f"""
+    conversations.tenant_id = %(tenant_id)s
+    and (%(inbox_ids)s::bigint[] is null or conversations.inbox_id = any(%(inbox_ids)s))
+    {dated}
+    and {chosen.condition}
+    and {PART_CONDITION}
+    and {FILTER_CONDITION}
+"""
+
+    @property
+    def values(self) -> dict[str, str | int | None]:
+        """Parameters of `condition` that are its own."""
+        text = (self.text or "").strip()
+        digits = re.sub(r"[\s()+.-]", "", text)
+        is_phone = re.fullmatch(r"\d{3,15}", digits, flags=re.ASCII)
+        number = re.fullmatch(r"#?(\d{1,9})", text, flags=re.ASCII)
+        return {
+            **vars(self.part),
+            "lead_class": self.lead_class,
+            "score_from": self.score_from,
+            "text": text or None,
+            "digits": digits if is_phone else None,
+            "number": int(number[1]) if number else None,
+        }
+
+    def parameters(self) -> Parameters:
+        """As the address of the Leads page says it, with this page's period and inboxes."""
+        own: Parameters = {}
+        if self.lead_class:
+            own[CLASS] = LEAD_CLASSES[self.lead_class]
+        if self.score_from:
+            own[SCORE] = str(self.score_from)
+        if self.text:
+            own[TEXT] = self.text
+        return {**parameters(self.name, part=self.part), **own}
+
+
+def read(query: Mapping[str, str]) -> Selection:
+    """The selection an address names; what it does not know is left out."""
     name = query.get(PARAMETER, DEFAULT)
     given: dict[str, Any] = {}
     for field, address in ADDRESSES.items():
-        value = query.get(address, "")
-        if field in {"channel", "status"}:
+        value = query.get(address, "").replace("\0", "")
+        if field in WORDS:
+            given[field] = _value(WORDS[field], value)
+        elif field == "channel":
             given[field] = value or None
         elif re.fullmatch(r"\d{1,9}", value, flags=re.ASCII):
             given[field] = int(value)
-    return name if name in LISTS else DEFAULT, Part(**given)
+    score = query.get(SCORE, "").partition(".")[0]
+    return Selection(
+        name if name in LISTS else DEFAULT,
+        Part(**given),
+        lead_class=_value(LEAD_CLASSES, query.get(CLASS, "")),
+        score_from=int(score) or None if re.fullmatch(r"\d\d?|100", score, re.ASCII) else None,
+        text=query.get(TEXT, "").replace("\0", "").strip()[:80] or None,
+    )
+
+
+def _value(words: Mapping[str, str], word: str) -> str | None:
+    return next((value for value, written in words.items() if written == word), None)
