@@ -14,6 +14,7 @@ class Dashboard:
     """One running dashboard. `reads` is a pool of the app role, for the pages' questions.
 
     `public_url`: how people reach it, for the links it shows; None: as the request was made.
+    `export_max_rows`: of one file.
     """
 
     sessions: Sessions
@@ -21,6 +22,7 @@ class Dashboard:
     brand_name: str
     cookie_secure: bool
     public_url: str | None = None
+    export_max_rows: int = 100_000
 
 
 _dashboard: Dashboard | None = None
