@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -349,7 +349,7 @@ def open_writer(folder: Path, stem: str, kind: Kind, file_format: FileFormat) ->
     return XlsxBook(folder / f"{stem}.xlsx", TITLES[kind], columns)
 
 
-def row_of(kind: Kind, timezone: str) -> Callable[[dict[str, Any]], list[Cell]]:
+def row_of(kind: Kind, timezone: str) -> Callable[[Mapping[Any, Any]], list[Cell]]:
     """What makes cells of a row of queries.export_rows, times on the clock of `timezone`."""
     columns, zone = COLUMNS[kind], ZoneInfo(timezone)
     return lambda row: [cell(column, row[column.name], zone) for column in columns]
