@@ -28,7 +28,7 @@ from psycopg import Connection
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolClosed
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -165,7 +165,14 @@ class Exports:
 
     def routes(self) -> list[Route]:
         """Every route of this module."""
-        return [route(self._dashboard, EXPORT_PATH, self._answer, "POST")]
+        return [
+            route(self._dashboard, EXPORT_PATH, self._answer, "POST"),
+            route(self._dashboard, EXPORT_PATH, self._to_page, "GET"),
+        ]
+
+    async def _to_page(self, _: Request) -> Response:
+        """A message of this route, reloaded."""
+        return RedirectResponse("/exportar", status_code=303)
 
     async def _answer(self, request: Request) -> Response:
         viewer: Viewer = request.scope["mirante.viewer"]
