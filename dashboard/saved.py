@@ -1,5 +1,7 @@
 """Saved filters: a person's own addresses by name, in a menu on every page."""
 
+from html import escape
+
 import streamlit as st
 
 from dashboard import filters, formats, lists, navigation, state
@@ -49,8 +51,7 @@ def menu(visit: Visit, page: navigation.MenuPage) -> None:
             with st.container(
                 horizontal=True, vertical_alignment="center", key=f"saved-{position}"
             ):
-                label = f"{formats.plain_markdown(view.name)} · {target.title}"
-                navigation.link(target.name, label, known(view.parameters))
+                _link(view, target, is_here=target == page)
                 st.button(
                     "Apagar",
                     key=f"delete-view-{position}",
@@ -74,6 +75,18 @@ def present() -> dict[str, list[str]]:
 def known(parameters: dict[str, list[str]]) -> Parameters:
     """Of what was saved, what pages still know."""
     return {name: list(values) for name, values in parameters.items() if name in PARAMETERS}
+
+
+def _link(view: SavedView, target: navigation.MenuPage, *, is_here: bool) -> None:
+    parameters = known(view.parameters)
+    if is_here:
+        # A page that is open keeps what its widgets say, whatever a link says: it is loaded anew.
+        href = escape(filters.href(target.path, parameters))
+        label = f"{escape(view.name)} · {target.title}"
+        st.html(f'<a class="m-saved" href="{href}" target="_self">{label}</a>')
+    else:
+        label = f"{formats.plain_markdown(view.name)} · {target.title}"
+        navigation.link(target.name, label, parameters)
 
 
 def _delete(viewer: Viewer, name: str) -> None:

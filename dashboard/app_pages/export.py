@@ -60,23 +60,24 @@ def show(visit: Visit) -> None:
 
 def show_selection(visit: Visit, chosen: Filters, selection: Selection) -> None:
     """The list, to be changed here, and the filters that came along from Leads."""
+    names = list(lists.LISTS)
+    # Of its own for each list, so that the address alone says which is chosen.
+    key = f"export-list-{selection.name}"
+
+    def turn() -> None:
+        st.query_params[lists.PARAMETER] = st.session_state[key]
+
     with st.container(horizontal=True, vertical_alignment="bottom", key="export-selection"):
-        names = list(lists.LISTS)
-        picked = st.selectbox(
+        st.selectbox(
             "Lista",
             names,
             index=names.index(selection.name),
             format_func=lambda name: lists.LISTS[name].title,
-            # Of its own for each, so that the address alone says what is chosen.
-            key=f"export-list-{selection.name}",
+            key=key,
+            on_change=turn,
             width=280,
         )
         navigation.link("leads", "Ver e filtrar em Leads", selection.parameters())
-    if picked != selection.name:
-        moved = Selection(
-            picked, selection.part, selection.lead_class, selection.score_from, selection.text
-        )
-        navigation.go("export", moved.parameters())
     dated = lists.LISTS[selection.name].dated_by
     words = [chosen.text if dated else "neste momento, sem período"]
     if not dated and chosen.inbox_names:
