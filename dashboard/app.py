@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import frame, navigation, state
+from dashboard import frame, navigation, saved, state
 from dashboard.auth import SessionEndedError, cookie_name
 
 
@@ -16,7 +16,8 @@ def main() -> None:
         visit = dashboard.sessions.visit(token)
         page = st.navigation(navigation.pages(visit), position="hidden")
         frame.header(visit, dashboard.brand_name)
-        navigation.menu()
+        with navigation.menu():
+            saved.menu(visit, navigation.at(page.url_path))
         page.run()
     except SessionEndedError:
         frame.session_ended()

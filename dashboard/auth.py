@@ -5,6 +5,7 @@ import hmac
 import ipaddress
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, LiteralString, TypeVar
@@ -12,6 +13,7 @@ from typing import Any, Literal, LiteralString, TypeVar
 import psycopg
 from psycopg import Connection
 from psycopg.rows import class_row, tuple_row
+from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
 from warehouse import audit, users
@@ -133,6 +135,30 @@ class SelectableTenant:
     tenant_name: str
     segment: str
     status: str
+
+
+@dataclass(frozen=True)
+class PastExport:
+    """A file that somebody of the tenant (`email`), or the agency, had made. `ending`: complete,
+    broken_off, session_ended, failed; None while it is made.
+    """
+
+    started_at: datetime
+    email: str | None = field(repr=False)
+    is_agency: bool
+    kind: str
+    file_format: str
+    row_count: int
+    ending: str | None
+
+
+@dataclass(frozen=True)
+class SavedView:
+    """A page with filters that a person keeps under a name."""
+
+    name: str
+    page: str
+    parameters: dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -503,6 +529,70 @@ class Sessions:
             sentiment, intent, lead_class, visit_scheduled,
         )  # fmt: skip
         return str(done)
+
+    # ---- files and saved filters --------------------------------------------------------------
+
+    def begin_export(
+        self, viewer: Viewer, details: Mapping[str, Any], origin: Origin
+    ) -> tuple[str, int, int]:
+        """Whether a file may be made (ok, denied, switched, too_many), its id in the audit log,
+        and seconds to wait when there were too many. The line is committed when this returns.
+
+        `details` go into the log: ids and names of filters, nothing that was typed.
+        """
+        with self._pool.connection() as connection:
+            row = connection.execute(
+                "select outcome, export_id, wait_seconds from app.begin_export(%s, %s, %s, %s, %s)",
+                [
+                    viewer.token_sha256, self.idle_limit, viewer.tenant_id, Jsonb(dict(details)),
+                    self._address_hash(origin),
+                ],
+            ).fetchone()  # fmt: skip
+        if row is None:
+            raise psycopg.DataError("app.begin_export() gave no row")
+        return str(row[0]), row[1] or 0, row[2]
+
+    def finish_export(
+        self, viewer: Viewer, export_id: int, outcome: str, *, rows: int, sent_bytes: int
+    ) -> None:
+        """Note how a file ended; the session may be over by now."""
+        with self._pool.connection() as connection:
+            audit.record(
+                connection, "export.finish", actor=audit.Actor("user", str(viewer.user_id)),
+                tenant_id=viewer.tenant_id, target=f"export:{export_id}",
+                after={"outcome": outcome, "rows": rows, "bytes": sent_bytes},
+            )  # fmt: skip
+
+    def recent_exports(self, token_sha256: bytes) -> list[PastExport]:
+        """The newest files of the tenant this session manages; none unless it may."""
+        return self._many(
+            PastExport, "select * from app.recent_exports(%s, %s)", token_sha256, self.idle_limit
+        )
+
+    def saved_views(self, token_sha256: bytes) -> list[SavedView]:
+        """The person's own, of the tenant on the pages; by name."""
+        return self._many(
+            SavedView, "select * from app.saved_views(%s, %s)", token_sha256, self.idle_limit
+        )
+
+    def save_view(self, viewer: Viewer, view: SavedView) -> str:
+        """Keep a view, in place of one of the same name: ok, invalid, full (50), denied, or
+        switched when the session looks at another tenant than `viewer` by now.
+        """
+        done = self._call(
+            "select app.save_view(%s, %s, %s, %s, %s, %s)",
+            viewer.token_sha256, self.idle_limit, viewer.tenant_id, _text(view.name), view.page,
+            Jsonb(view.parameters),
+        )  # fmt: skip
+        return str(done)
+
+    def delete_view(self, viewer: Viewer, name: str) -> bool:
+        """Forget one of the person's own; False when it is not there."""
+        done = self._call(
+            "select app.delete_view(%s, %s, %s, %s)",
+            viewer.token_sha256, self.idle_limit, viewer.tenant_id, _text(name),
+        )  # fmt: skip
+        return bool(done)
 
     # ---- sessions -----------------------------------------------------------------------------
 

@@ -1,5 +1,7 @@
 """The filters that every page shares: period and inboxes, kept in the address, never the tenant."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from urllib.parse import urlencode
@@ -127,8 +129,13 @@ def _choose_inboxes(visit: Visit) -> tuple[tuple[int, ...], tuple[str, ...]]:
 
 def inbox_names(inboxes: pd.DataFrame) -> dict[int, str]:
     """A name for each id of queries.inboxes, no two alike: an address tells them apart by it."""
-    given = list(zip(inboxes["inbox_id"], inboxes["name"], strict=True))
-    counts = inboxes["name"].value_counts()
+    return inbox_names_of(zip(inboxes["inbox_id"], inboxes["name"], strict=True))
+
+
+def inbox_names_of(inboxes: Iterable[tuple[int, str]]) -> dict[int, str]:
+    """The same, of pairs of id and name."""
+    given = list(inboxes)
+    counts = Counter(name for _, name in given)
     return {
         int(inbox_id): name if counts[name] == 1 else f"{name} ({inbox_id})"
         for inbox_id, name in given

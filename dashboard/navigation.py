@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Literal
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 from streamlit.navigation.page import StreamlitPage
 
 from dashboard.auth import Visit
@@ -63,11 +64,23 @@ def _page(page: MenuPage, visit: Visit | None = None) -> StreamlitPage:
     )
 
 
-def menu() -> None:
-    """The bar of pages; the filters go along in the address."""
-    with st.container(horizontal=True, key="menu"):
-        for page in PAGES:
-            st.page_link(_page(page), label=page.title, query_params=shared_parameters())
+def menu() -> DeltaGenerator:
+    """The bar of pages, which has room for more; the filters go along in the address."""
+    bar = st.container(horizontal=True, key="menu")
+    for page in PAGES:
+        bar.page_link(_page(page), label=page.title, query_params=shared_parameters())
+    return bar
+
+
+def named(name: str) -> MenuPage | None:
+    """The page of a name; None where there is none."""
+    return next((page for page in PAGES if page.name == name), None)
+
+
+def at(url_path: str) -> MenuPage:
+    """The page that Streamlit runs, by its address without the slash."""
+    (page,) = (page for page in PAGES if page.path == f"/{url_path}")
+    return page
 
 
 def link(name: PageName, label: str, parameters: Parameters | None = None) -> None:

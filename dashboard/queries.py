@@ -10,8 +10,13 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import state
-from dashboard.auth import Visit
+from dashboard.auth import LoadState, Visit
 from warehouse.db import tenant_connection
+
+if TYPE_CHECKING:
+    from dashboard.export_files import Kind
+    from dashboard.filters import Filters
+    from dashboard.lists import Selection
 
 if TYPE_CHECKING:
     from dashboard.filters import Filters
@@ -352,6 +357,110 @@ select
 from days
 order by date
 """
+
+# One row a person: contacts with the same phone are one, by their latest conversation. Whoever
+# asked not to be written to is told by contact, phone and e-mail, with and without the ninth digit
+# of Brazil (macros/phone_key.sql); app.opted_out_contacts() is of the transaction's tenant.
+PEOPLE: LiteralString = r"""
+with chosen as (
+
+    select
+        conversations.*,
+        regexp_replace(
+            conversations.contact_phone, '^([+]55[1-9][0-9])9([6-9][0-9]{7})$', '\1\2'
+        ) as phone_key,
+        nullif(lower(btrim(conversations.contact_email)), '') as email_key
+    from marts.fct_conversations as conversations
+    where CONDITION
+
+),
+
+opted_out as (
+
+    select
+        contact_id,
+        regexp_replace(phone, '^([+]55[1-9][0-9])9([6-9][0-9]{7})$', '\1\2') as phone_key,
+        nullif(lower(btrim(email)), '') as email_key
+    from marts.dim_contacts
+    where tenant_id = %(tenant_id)s
+        and contact_id = any(array(select app.opted_out_contacts()))
+
+),
+
+people as (
+
+    select distinct on (
+        coalesce(phone_key, contact_id::text, 'conversation ' || conversation_id)
+    )
+        *,
+        coalesce(contact_id = any(array(select app.opted_out_contacts())), false)
+        or coalesce(phone_key in (select phone_key from opted_out), false)
+        or coalesce(email_key in (select email_key from opted_out), false) as is_opted_out
+    from chosen
+    order by
+        coalesce(phone_key, contact_id::text, 'conversation ' || conversation_id),
+        created_at desc,
+        conversation_id desc
+
+)
+"""
+
+EXPORT_COUNTS: LiteralString = (
+    PEOPLE  # noqa: S608  # constants alone
+    + """
+select
+    (select count(*) from chosen) as conversations,
+    count(*) filter (where not is_opted_out) as people,
+    count(*) filter (where is_opted_out) as opted_out,
+    count(*) filter (where not is_opted_out and contact_phone is null) as without_phone
+from people
+"""
+)
+
+EXPORT_PEOPLE: LiteralString = (
+    PEOPLE
+    + """
+select
+    people.*,
+    inboxes.name as inbox_name,
+    agents.name as agent_name,
+    case
+        when people.is_converted then 'converted'
+        when people.is_visit_scheduled then 'visit_scheduled'
+        when people.is_qualified then 'qualified'
+        when people.is_lead then 'lead'
+    end as stage,
+    floor(
+        extract(epoch from %(as_of)s::timestamptz - people.last_message_at)
+    )::bigint as idle_seconds
+from people
+left join marts.dim_inboxes as inboxes
+    on people.tenant_id = inboxes.tenant_id
+    and people.inbox_id = inboxes.inbox_id
+left join marts.dim_agents as agents
+    on people.tenant_id = agents.tenant_id
+    and people.agent_id = agents.agent_id
+where not people.is_opted_out
+order by people.created_at desc, people.conversation_id desc
+"""
+)
+
+EXPORT_CONVERSATIONS: LiteralString = """
+select
+    conversations.*,
+    inboxes.name as inbox_name,
+    agents.name as agent_name
+from marts.fct_conversations as conversations
+left join marts.dim_inboxes as inboxes
+    on conversations.tenant_id = inboxes.tenant_id
+    and conversations.inbox_id = inboxes.inbox_id
+left join marts.dim_agents as agents
+    on conversations.tenant_id = agents.tenant_id
+    and conversations.agent_id = agents.agent_id
+where CONDITION
+order by conversations.created_at desc, conversations.conversation_id desc
+"""
+PREVIEW_ROWS = 8
 
 # ---- service ----
 
@@ -1540,6 +1649,45 @@ def conversations_per_day(visit: Visit, filters: "Filters") -> pd.DataFrame:
     busiest_date (the first of equals), busiest_conversations.
     """
     return _ask(visit, CONVERSATIONS_PER_DAY, **_chosen(filters), **_clock(visit))
+
+
+def export_sql(kind: "Kind", selection: "Selection") -> LiteralString:
+    """The rows of an exported file, newest first; parameters as of `export_values`.
+
+    remarketing: one row a person, none who opted out. conversas: one row a conversation.
+    """
+    sql = EXPORT_PEOPLE if kind == "remarketing" else EXPORT_CONVERSATIONS
+    return sql.replace("CONDITION", selection.condition)
+
+
+def export_counts_sql(selection: "Selection") -> LiteralString:
+    """One row: conversations chosen, people (rows of remarketing), people left out because they
+    opted_out, and of the rows those without_phone.
+    """
+    return EXPORT_COUNTS.replace("CONDITION", selection.condition)
+
+
+def export_values(
+    filters: "Filters", selection: "Selection", load_state: LoadState, timezone: str
+) -> dict[str, Parameter]:
+    """Parameters of the two above, all but the tenant."""
+    clock = {"as_of": load_state.last_loaded_at, "timezone": timezone}
+    return {**_chosen(filters), **selection.values, **clock}
+
+
+def export_counts(visit: Visit, filters: "Filters", selection: "Selection") -> pd.DataFrame:
+    """The row of `export_counts_sql`."""
+    values = export_values(filters, selection, visit.load_state, visit.timezone)
+    return _ask(visit, export_counts_sql(selection), **values)
+
+
+def export_preview(
+    visit: Visit, kind: "Kind", filters: "Filters", selection: "Selection"
+) -> pd.DataFrame:
+    """The first PREVIEW_ROWS of an exported file."""
+    values = export_values(filters, selection, visit.load_state, visit.timezone)
+    sql = export_sql(kind, selection) + "limit %(limit)s"
+    return _ask(visit, sql, **values, limit=PREVIEW_ROWS)
 
 
 # ---- service ----

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from streamlit import config
 from streamlit.starlette import App
 
-from dashboard import forms, frame, navigation, state
+from dashboard import exports, forms, frame, navigation, state
 from dashboard.accounts import Accounts
 from dashboard.auth import IDLE_LIMIT, SESSION_LIFETIME, Sessions, Viewer
 from dashboard.guard import IDENTITY_HEADER, TENANT_PATH, Guard
@@ -71,13 +71,14 @@ def create_app(
     hash_key: str | None = None,
     public_url: str | None = None,
     chatwoot_url: str | None = None,
+    export_max_rows: int = Dashboard.export_max_rows,
 ) -> ASGIApp:
     """The dashboard as one ASGI app, reading as the role of `app_dsn` (mirante_app).
 
     `cookie_secure`: it is served through TLS, so the cookie is Secure and origins are https.
     `idle_hours`, `session_days`: when a session ends by itself. `hash_key`: of the hashes of
     accounts and addresses (auth.Sessions). `public_url`: how people reach it;
-    `chatwoot_url`: where Chatwoot is, for links to it.
+    `chatwoot_url`: where Chatwoot is, for links to it. `export_max_rows`: of one file.
     One app per process, because Streamlit's configuration and runtime are the process's.
     """
     configure_streamlit()
@@ -95,8 +96,10 @@ def create_app(
         hash_key=hash_key.encode() if hash_key else None,
     )
     dashboard = Dashboard(
-        sessions, read_pool, brand_name, cookie_secure, public_url, chatwoot_url
-    )  # fmt: skip
+        sessions, read_pool, brand_name, cookie_secure, public_url, chatwoot_url, export_max_rows
+    )
+    # A file waits for none of the pages' connections, nor they for its.
+    export_pool = exports.open_export_pool(app_dsn)
     state.use(dashboard)
 
     @asynccontextmanager
@@ -108,6 +111,7 @@ def create_app(
         finally:
             session_pool.close(timeout=1)
             read_pool.close(timeout=1)
+            export_pool.close(timeout=1)
 
     shell, script_hashes = _page_shell(brand_name)
 
@@ -118,7 +122,11 @@ def create_app(
         Path(__file__).parent / "app.py",
         lifespan=lifespan,
         on_script_error=frame.failed,
-        routes=[*_routes(dashboard), *(Route(path, page) for path in navigation.PATHS)],
+        routes=[
+            *_routes(dashboard),
+            *exports.Exports(dashboard, export_pool).routes(),
+            *(Route(path, page) for path in navigation.PATHS),
+        ],
     )
     return Guard(
         _Compressing(app), dashboard, page_paths=navigation.PATHS, script_hashes=script_hashes

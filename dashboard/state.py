@@ -45,6 +45,7 @@ class Dashboard:
 
     `public_url`: how people reach it, for the links it shows; None: as the request was made.
     `chatwoot_url`: where Chatwoot is, for links to its conversations; None: no links.
+    `export_max_rows`: of one file.
     """
 
     sessions: Sessions
@@ -53,6 +54,7 @@ class Dashboard:
     cookie_secure: bool
     public_url: str | None = None
     chatwoot_url: str | None = None
+    export_max_rows: int = 100_000
     turns: Turns = field(default_factory=Turns, repr=False)
 
 

@@ -689,7 +689,7 @@ def test_names_of_data_are_text() -> None:
     nobody = overview.waiting_html(rows.iloc[:0], {}, "America/Sao_Paulo")
     assert "Ninguém espera resposta" in nobody
 
-    written = formats.markdown("**a** [b](//c) :smile: $x$ <i>\n# d")
+    written = formats.plain_markdown("**a** [b](//c) :smile: $x$ <i>\n# d")
     assert "\n" not in written
     assert re.sub(r"\\(.)", r"\1", written) == "**a** [b](//c) :smile: $x$ <i> # d"
     assert re.findall(r"(?<!\\)[*\[\]():$<>#]", written) == []

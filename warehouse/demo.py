@@ -342,6 +342,7 @@ def serve_dashboard(settings: Settings, warehouse: Warehouse, console: Console) 
         session_days=settings.session_days, hash_key=warehouse.audit_key.decode(),
         public_url=settings.public_url, chatwoot_url=settings.chatwoot_url,
         trusted_proxies=settings.trusted_proxies,
+        export_max_rows=settings.export_max_rows,
         ready=lambda address: console.print(
             f"\nDashboard (Ctrl-C stops everything): [bold]{address}[/bold]"
         ),

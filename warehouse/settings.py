@@ -87,6 +87,9 @@ class Settings(BaseSettings):
         description="Model of the local provider: words-e5-1, or words-1, which is much faster and "
         "a little worse. Absent: words-e5-1, on the demo's sample words-1.",
     )
+    export_max_rows: int = Field(
+        100_000, ge=1, le=1_000_000, description="Of one file; more are refused, never cut."
+    )
     brand_name: str = Field("GeniAI Analytics", min_length=1, description="Name in the pages.")
     dbt_threads: int = Field(2, ge=1, le=16, description="Models built at once.")
     openai_api_key: SecretStr | None = Field(None, description="Absent: the local model scores.")

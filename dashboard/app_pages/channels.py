@@ -58,7 +58,7 @@ def show(visit: Visit) -> None:
         return
     by, measure = _choose()
     rows = queries.channels(visit, chosen, by=by, measure=measure.column, enough=ENOUGH)
-    st.caption(formats.markdown(chosen.text))
+    st.caption(formats.plain_markdown(chosen.text))
     if not rows["conversations"].any():
         frame.empty(
             "Nenhuma conversa neste período",
@@ -116,17 +116,17 @@ def ranking_sentence(shown: pd.DataFrame, measure: Measure) -> str:
     first = shown.iloc[0]
     if formats.is_missing(first["value"]):
         return "Nada a comparar neste período."
-    name, value = formats.markdown(first["name"]), measure.write(first["value"])
+    name, value = formats.plain_markdown(first["name"]), measure.write(first["value"])
     compared = shown[shown["value"].notna() & ~shown["is_small"]]
     if len(compared) < 2:
         return f"{name}: {value}."
     last = compared.iloc[-1]
     return (
         f"Do melhor ao pior: {name} vem primeiro, com {value}; "
-        f"{formats.markdown(last['name'])} por último, com {measure.write(last['value'])}."
+        f"{formats.plain_markdown(last['name'])} por último, com {measure.write(last['value'])}."
         if measure.column != "conversations"
         else f"{name} tem mais conversas, {value}; "
-        f"{formats.markdown(last['name'])} tem menos, {measure.write(last['value'])}."
+        f"{formats.plain_markdown(last['name'])} tem menos, {measure.write(last['value'])}."
     )
 
 

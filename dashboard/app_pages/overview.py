@@ -87,7 +87,7 @@ def period_text(chosen: Filters, kpis: pd.Series, *, is_running: bool) -> str:
     """Which days are shown, and which they are compared with."""
     previous = f"{formats.day(kpis['previous_start'])} a {formats.day(kpis['previous_end'])}"
     same_time = ", até a mesma hora" if is_running else ""
-    return f"{formats.markdown(chosen.text)} · comparado com {previous}{same_time}"
+    return f"{formats.plain_markdown(chosen.text)} · comparado com {previous}{same_time}"
 
 
 # ---- who waits --------------------------------------------------------------------------------
@@ -373,7 +373,7 @@ def inboxes_sentence(first: pd.Series, name: str) -> str:
     """`first` is a row of rank 1 of queries.conversations_by_inbox."""
     return (
         f"{formats.count(first['total'], 'conversa', 'conversas')} no período; a caixa com mais é "
-        f"{formats.markdown(name)}, com {formats.number(first['inbox_conversations'])} "
+        f"{formats.plain_markdown(name)}, com {formats.number(first['inbox_conversations'])} "
         f"({formats.percent(first['inbox_share'])})."
     )
 
