@@ -85,7 +85,7 @@ def settings_page(
           <a href="#limites">Limites</a></nav>
         {_funnel(hidden, managed, rules, pack, typed)}
         {_ai(hidden, viewer, managed, typed)}
-        {_looks(hidden, managed, typed)}
+        {_looks(brand_name, hidden, managed, typed)}
         {_limits(managed, usage)}
         {way_out(viewer.token_sha256, viewer.email)}
         """,
@@ -281,7 +281,9 @@ def _meter(title: str, amounts: str, percent: int, when_full: str) -> str:
 # ---- looks ------------------------------------------------------------------------------------
 
 
-def _looks(hidden: str, managed: ManagedSettings, typed: Mapping[str, str]) -> str:
+def _looks(
+    brand_name: str, hidden: str, managed: ManagedSettings, typed: Mapping[str, str]
+) -> str:
     name = typed.get("display_name", managed.display_name or "")
     primary = managed.primary_color or DEFAULT_COLOR
     accent = managed.accent_color or primary
@@ -304,7 +306,7 @@ def _looks(hidden: str, managed: ManagedSettings, typed: Mapping[str, str]) -> s
         if has_own
         else ""
     )
-    shown = escape(managed.display_name or "Nome no topo do painel")
+    shown = escape(managed.display_name or brand_name)
     return f"""
         <h2 id="aparencia">Aparência</h2>
         <p>O topo do painel, como os seus usuários o veem:</p>
@@ -314,7 +316,7 @@ def _looks(hidden: str, managed: ManagedSettings, typed: Mapping[str, str]) -> s
           {hidden}<input type="hidden" name="act" value="looks">
           <label for="display_name">Nome</label>
           <input id="display_name" name="display_name" maxlength="80" autocomplete="off"
-            placeholder="o do sistema" value="{escape(name)}">
+            placeholder="{escape(brand_name)}" value="{escape(name)}">
           <div class="even">
             <div><label for="primary_color">Cor principal</label>
             <input id="primary_color" name="primary_color" type="color"

@@ -29,6 +29,7 @@ LISTED = {
         "conversation_scores",
         "corrections",
         "ledger",
+        "month_spending",
         "requests",
     },
     "app": {
@@ -88,11 +89,30 @@ ALLOWED: dict[tuple[str, str], tuple[frozenset[str], str]] = {
     ("mirante_app", "ai.corrections"): (READ | {"update", "delete"}, BY_SETTING),
     **{
         ("mirante_auth", f"app.{name}"): (READ, WHOLE)
-        for name in ("tenants", "analyst_logins", "builds", "sync_runs", "data_version")
+        for name in (
+            "analyst_logins",
+            "builds",
+            "sync_runs",
+            "plans",
+            "tenant_limits",
+            "tenant_inboxes",
+        )
     },
+    ("mirante_auth", "ai.month_spending"): (READ, WHOLE),
+    ("mirante_auth", "app.data_version"): (READ | {"update"}, WHOLE),
+    # Of a tenant: its AI columns; the last column, which the update here tries, is none of them.
+    ("mirante_auth", "app.tenants"): (READ, WHOLE),
+    ("mirante_auth", "app.funnel_rules"): (READ | {"insert", "delete"}, WHOLE),
     **{
         ("mirante_auth", f"app.{name}"): (ALL - {"truncate"}, WHOLE)
-        for name in ("sessions", "devices", "recovery_codes", "user_links", "throttles")
+        for name in (
+            "sessions",
+            "devices",
+            "recovery_codes",
+            "user_links",
+            "throttles",
+            "tenant_branding",
+        )
     },
     ("mirante_auth", "app.users"): (ALL - {"truncate", "delete"}, WHOLE),
     ("mirante_audit", "app.audit_log"): (ALL, WHOLE),
