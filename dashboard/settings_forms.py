@@ -281,9 +281,7 @@ def _meter(title: str, amounts: str, percent: int, when_full: str) -> str:
 # ---- looks ------------------------------------------------------------------------------------
 
 
-def _looks(
-    brand_name: str, hidden: str, managed: ManagedSettings, typed: Mapping[str, str]
-) -> str:
+def _looks(brand_name: str, hidden: str, managed: ManagedSettings, typed: Mapping[str, str]) -> str:
     name = typed.get("display_name", managed.display_name or "")
     primary = managed.primary_color or DEFAULT_COLOR
     accent = managed.accent_color or primary
