@@ -92,12 +92,13 @@ order by corrections.conversation_id
 COSTS: LiteralString = """
 select tenants.slug, ledger.model, sum(ledger.requests), sum(ledger.prompt_tokens),
     sum(ledger.cached_tokens), sum(ledger.completion_tokens), sum(ledger.cost_usd),
-    sum(ledger.uncertain_usd), tenants.ai_budget_usd
+    sum(ledger.uncertain_usd), limits.ai_budget_usd
 from ai.ledger as ledger
 inner join app.tenants as tenants on ledger.tenant_id = tenants.id
+inner join app.tenant_limits as limits on tenants.id = limits.tenant_id
 where ledger.day >= date_trunc('month', now() at time zone 'utc')::date
     and (%(tenant)s::text is null or tenants.slug = %(tenant)s)
-group by tenants.slug, ledger.model, tenants.ai_budget_usd
+group by tenants.slug, ledger.model, limits.ai_budget_usd
 order by 1, 2
 """
 

@@ -28,18 +28,11 @@ KEY = "(tenant_id, conversation_id, transcript_sha256, prompt_version, provider,
 SOFT_LIMIT = Decimal("0.8")
 
 SPENT: LiteralString = """
-select tenants.id, tenants.slug, tenants.ai_budget_usd,
-    coalesce(paid.usd, 0) + coalesce(open.usd, 0),
+select tenants.id, tenants.slug, limits.ai_budget_usd, spending.spent_usd,
     tenants.ai_outside_allowed and tenants.status = 'active'
 from app.tenants as tenants
-left join (
-    select tenant_id, sum(cost_usd + uncertain_usd) as usd from ai.ledger
-    where day >= date_trunc('month', now() at time zone 'utc')::date
-    group by 1
-) as paid on tenants.id = paid.tenant_id
-left join (
-    select tenant_id, sum(reserved_usd) as usd from ai.requests where state = 'reserved' group by 1
-) as open on tenants.id = open.tenant_id
+inner join app.tenant_limits as limits on tenants.id = limits.tenant_id
+inner join ai.month_spending as spending on tenants.id = spending.tenant_id
 """
 
 

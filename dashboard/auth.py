@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, Literal, LiteralString, TypeVar
 
 import psycopg
@@ -17,6 +18,7 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
 from warehouse import audit, users
+from warehouse.branding import Logo
 from warehouse.errors import MiranteError
 
 T = TypeVar("T")
@@ -115,6 +117,49 @@ class ManagedUser:
     link_expires_at: datetime | None
     last_log_in_at: datetime | None
     is_self: bool
+
+
+@dataclass(frozen=True)
+class ManagedSettings:
+    """What an admin sets for its tenant, and what its plan allows; None: no limit, or not set.
+
+    `inbox_ids` are those owned one by one; of whole accounts the marts know the inboxes.
+    `ai_own_budget_usd` goes before `ai_plan_budget_usd`, which is the most an admin may set.
+    """
+
+    tenant_id: int
+    segment: str
+    plan: str
+    users: int
+    inbox_ids: list[int]
+    max_users: int | None
+    max_inboxes: int | None
+    max_conversations_per_month: int | None
+    ai_own_budget_usd: Decimal | None
+    ai_plan_budget_usd: Decimal | None
+    ai_spent_usd: Decimal
+    ai_outside_allowed: bool
+    display_name: str | None
+    primary_color: str | None
+    accent_color: str | None
+    logo: bytes | None = field(repr=False)
+    logo_type: str | None
+
+    @property
+    def ai_budget_usd(self) -> Decimal | None:
+        """The budget that holds."""
+        own = self.ai_own_budget_usd
+        return self.ai_plan_budget_usd if own is None else own
+
+
+@dataclass(frozen=True)
+class ManagedRule:
+    """One rule of the funnel that is the tenant's own."""
+
+    rule_id: int
+    stage: str
+    kind: str
+    value: str
 
 
 @dataclass(frozen=True)
@@ -593,6 +638,86 @@ class Sessions:
             viewer.token_sha256, self.idle_limit, viewer.tenant_id, _text(name),
         )  # fmt: skip
         return bool(done)
+
+    # ---- a tenant's settings, for its admins --------------------------------------------------
+    # How a change went: ok, same, denied, switched (the session manages another tenant than the
+    # page's `tenant_id` by now), invalid, or what the function adds.
+
+    def managed_settings(self, token_sha256: bytes) -> ManagedSettings | None:
+        """The settings of the tenant this session manages; None unless it may."""
+        return self._maybe(
+            ManagedSettings, "select * from app.managed_settings(%s, %s)",
+            token_sha256, self.idle_limit,
+        )  # fmt: skip
+
+    def managed_rules(self, token_sha256: bytes) -> list[ManagedRule]:
+        """The tenant's own rules of the funnel; none unless the session may."""
+        return self._many(
+            ManagedRule, "select * from app.managed_rules(%s, %s)", token_sha256, self.idle_limit
+        )
+
+    def add_rule(
+        self, token_sha256: bytes, tenant_id: int, stage: str, kind: str, value: str
+    ) -> str:
+        """Add a rule of the funnel: ok, taken, full, …"""
+        return str(
+            self._call(
+                "select app.add_rule(%s, %s, %s, %s, %s, %s)",
+                token_sha256, self.idle_limit, tenant_id, stage, kind, value,
+            )
+        )  # fmt: skip
+
+    def remove_rule(self, token_sha256: bytes, tenant_id: int, rule_id: int) -> str:
+        """Remove a rule of the funnel: ok, missing, …"""
+        return str(
+            self._call(
+                "select app.remove_rule(%s, %s, %s, %s)",
+                token_sha256, self.idle_limit, tenant_id, rule_id,
+            )
+        )  # fmt: skip
+
+    def set_ai_budget(self, token_sha256: bytes, tenant_id: int, usd: Decimal | None) -> str:
+        """US dollars a month, None for the plan's: ok, above (an admin, the plan's), …"""
+        return str(
+            self._call(
+                "select app.set_ai_budget(%s, %s, %s, %s)",
+                token_sha256, self.idle_limit, tenant_id, usd,
+            )
+        )  # fmt: skip
+
+    def set_ai_outside(self, token_sha256: bytes, tenant_id: int, *, is_allowed: bool) -> str:
+        """Whether any text of the tenant may go to a provider outside."""
+        return str(
+            self._call(
+                "select app.set_ai_outside(%s, %s, %s, %s)",
+                token_sha256, self.idle_limit, tenant_id, is_allowed,
+            )
+        )  # fmt: skip
+
+    def set_looks(
+        self,
+        token_sha256: bytes,
+        tenant_id: int,
+        *,
+        display_name: str | None = None,
+        primary_color: str | None = None,
+        accent_color: str | None = None,
+        logo: Logo | None = None,
+        keeps_logo: bool = False,
+    ) -> str:
+        """The whole look from now on, None being Mirante's own; pages show it at once."""
+        try:
+            done = self._call(
+                "select app.set_looks(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                token_sha256, self.idle_limit, tenant_id, display_name, primary_color,
+                accent_color, logo.content if logo else None, logo.media_type if logo else None,
+                keeps_logo,
+            )  # fmt: skip
+        except psycopg.errors.CheckViolation:
+            return "invalid"
+        if done == "ok":
+            self._call("select app.raise_data_version(%s, %s)", token_sha256, self.idle_limit)
+        return str(done)
 
     # ---- sessions -----------------------------------------------------------------------------
 

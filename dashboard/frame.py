@@ -26,7 +26,8 @@ def header(visit: Visit, brand_name: str) -> None:
     viewer = visit.viewer
     is_agency = viewer.role == "super_admin"
     links = [("/cliente", "Trocar cliente")] if is_agency else []
-    links += [("/usuarios", "Usuários")] if viewer.role in {"admin", "super_admin"} else []
+    managed = [("/usuarios", "Usuários"), ("/configuracoes", "Configurações")]
+    links += managed if viewer.role in {"admin", "super_admin"} else []
     links += [("/conta", "Minha conta")]
     ways = "".join(f'<a href="{path}" target="_self">{label}</a>' for path, label in links)
     whose = '<span class="m-agency">Você está vendo os dados de</span>' if is_agency else ""

@@ -34,11 +34,12 @@ LINK_PREFIX = "/acesso/"
 TENANT_PATH = "/cliente"
 ACCOUNT_PATH = "/conta"
 USERS_PATH = "/usuarios"
+SETTINGS_PATH = "/configuracoes"
 EXPORT_PATH = "/exportar/arquivo"
 # The second steps look for a session that waits for them, and links for their own secret.
 OPEN_PATHS = frozenset({LOG_IN_PATH, LOG_OUT_PATH, CODE_PATH, ENROL_PATH, "/healthz", "/readyz"})
 LINK = re.compile(LINK_PREFIX + r"[A-Za-z0-9_-]{43}")
-PLAIN_PATHS = frozenset({TENANT_PATH, ACCOUNT_PATH, USERS_PATH, EXPORT_PATH})
+PLAIN_PATHS = frozenset({TENANT_PATH, ACCOUNT_PATH, USERS_PATH, SETTINGS_PATH, EXPORT_PATH})
 # What the pages fetch from Streamlit. Whatever else it serves (agent API, metrics, log-in of its
 # own, custom components) answers 404, and so does what a later version adds.
 FILES = re.compile(

@@ -30,6 +30,7 @@ from dashboard import exports, forms, frame, navigation, state
 from dashboard.accounts import Accounts
 from dashboard.auth import IDLE_LIMIT, SESSION_LIFETIME, Sessions, Viewer
 from dashboard.guard import IDENTITY_HEADER, TENANT_PATH, Guard
+from dashboard.settings_page import SettingsPage
 from dashboard.state import Dashboard
 from dashboard.web import guard_of, is_id, read_own_form, route
 from warehouse.db import open_pool
@@ -244,6 +245,7 @@ def _routes(dashboard: Dashboard) -> list[Route]:
 
     return [
         *Accounts(dashboard).routes(),
+        *SettingsPage(dashboard).routes(),
         route(dashboard, TENANT_PATH, show_tenants, "GET"),
         route(dashboard, TENANT_PATH, choose_tenant, "POST"),
         route(dashboard, "/healthz", healthz, "GET"),

@@ -3,11 +3,12 @@
 import hmac
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 import psycopg
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -55,18 +56,23 @@ def guard_of(request: Request) -> "Guard":
     return guard
 
 
-async def read_form(request: Request) -> dict[str, str]:
-    """The fields of a posted form, the first of each name."""
-    if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
-        raise BadFormError
+async def _read_body(request: Request, most: int) -> bytes:
     body = b""
     try:
         async for chunk in request.stream():
             body += chunk
-            if len(body) > FORM_BYTES:
+            if len(body) > most:
                 raise BadFormError
     except ClientDisconnect:  # nobody is left to answer
         raise BadFormError from None
+    return body
+
+
+async def read_form(request: Request) -> dict[str, str]:
+    """The fields of a posted form, the first of each name."""
+    if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        raise BadFormError
+    body = await _read_body(request, FORM_BYTES)
     try:
         fields = parse_qs(body.decode("ascii"), errors="strict", max_num_fields=10)
     except ValueError:
@@ -77,10 +83,48 @@ async def read_form(request: Request) -> dict[str, str]:
 async def read_own_form(request: Request, token_sha256: bytes) -> dict[str, str]:
     """The fields of a form that was made for this session. Raises ForeignFormError otherwise."""
     form = await read_form(request)
+    _check_own(form, token_sha256)
+    return form
+
+
+async def read_own_upload(
+    request: Request, token_sha256: bytes, most: int
+) -> tuple[dict[str, str], dict[str, bytes]]:
+    """Fields and files of a multipart form of `most` bytes in all, made for this session.
+
+    A file that was not chosen is not among them. Raises ForeignFormError as `read_own_form`.
+    """
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        raise BadFormError
+    body = await _read_body(request, most)
+
+    async def once() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    try:
+        parsed = await MultiPartParser(
+            request.headers, once(), max_files=1, max_fields=10, max_part_size=FORM_BYTES
+        ).parse()
+    except (MultiPartException, UnicodeError, LookupError, KeyError, ValueError):
+        raise BadFormError from None
+    fields: dict[str, str] = {}
+    files: dict[str, bytes] = {}
+    try:
+        for name, value in parsed.multi_items():
+            if isinstance(value, str):
+                fields.setdefault(name, value)
+            elif content := await value.read():
+                files[name] = content
+    finally:
+        await parsed.close()
+    _check_own(fields, token_sha256)
+    return fields, files
+
+
+def _check_own(form: dict[str, str], token_sha256: bytes) -> None:
     given = form.get("csrf", "").encode("utf-8", "replace")
     if not hmac.compare_digest(given, csrf_token(token_sha256).encode()):
         raise ForeignFormError
-    return form
 
 
 def session_hash(request: Request, dashboard: Dashboard) -> bytes | None:

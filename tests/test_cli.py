@@ -179,7 +179,8 @@ class TestOnAWarehouse:
             assert_one_line(
                 mirante(settings.home, "tenant", "assign-inbox", "--slug", "cli-um"), 2, "--inbox"
             )
-            run("tenant", "plan", "--name", "cli-plano", "--max-users", "1")
+            run("tenant", "plan", "--name", "cli-plano", "--max-users", "1",
+                "--max-ai-budget-usd", "7.5")  # fmt: skip
             assert "plan" in run("tenant", "edit", "--slug", "cli-um", "--plan", "cli-plano")
             assert "no limit" in run("tenant", "plans")
             assert_one_line(
@@ -194,6 +195,30 @@ class TestOnAWarehouse:
                 1, "tenant cli-um has 1 of its 1 users", "--max-users",
             )  # fmt: skip
             assert "limit: tenant cli-um" in run("status")
+            with psycopg.connect(warehouse.dsn("owner")) as connection:
+                connection.execute(
+                    "insert into ai.ledger (tenant_id, day, provider, model, cost_usd)"
+                    " select id, (now() at time zone 'utc')::date, 'openai', 'm', 6.5"
+                    " from app.tenants where slug = 'cli-um'"
+                )
+            for command in ("status", "tenant list"):
+                assert "limit: tenant cli-um: US$ 6.50 of US$ 7.50 for AI" in run(*command.split())
+            assert "7.50" in run("tenant", "plans")
+            (edited,) = [
+                tenant
+                for tenant in json.loads(run("status", "--json"))["tenants"]
+                if tenant["slug"] == "cli-um"
+            ]
+            assert {"name": "ai_usd", "used": 6.5, "limit": 7.5, "percent": 86}.items() <= (
+                edited["limits"][-1].items()
+            )
+            edit = ["user", "edit", "--email", "um@cli.example", "--role"]
+            assert "is admin now, its sessions ended" in run(*edit, "admin")
+            assert "was so already" in run(*edit, "admin")
+            assert_one_line(mirante(settings.home, *edit, "dono"), 2, "role 'dono'")
+            assert_one_line(
+                mirante(settings.home, *edit, "client", "--tenant", "cli-dois"), 2, "--tenant"
+            )
             uri = run("analyst", "add", "--tenant", "cli-um").splitlines()[0]
             with psycopg.connect(uri) as analyst:
                 assert "active" in run("analyst", "list", "--tenant", "cli-um")

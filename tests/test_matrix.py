@@ -29,6 +29,7 @@ LISTED = {
         "conversation_scores",
         "corrections",
         "ledger",
+        "month_spending",
         "requests",
         "score_failures",
     },
@@ -88,17 +89,30 @@ ALLOWED: dict[tuple[str, str], tuple[frozenset[str], str]] = {
     **{
         ("mirante_auth", f"app.{name}"): (READ, WHOLE)
         for name in (
-            "tenants",
             "analyst_logins",
             "builds",
             "sync_runs",
             "sync_tables",
-            "data_version",
+            "plans",
+            "tenant_limits",
+            "tenant_inboxes",
         )
     },
+    ("mirante_auth", "ai.month_spending"): (READ, WHOLE),
+    ("mirante_auth", "app.data_version"): (READ | {"update"}, WHOLE),
+    # Of a tenant: its AI columns; the last column, which the update here tries, is none of them.
+    ("mirante_auth", "app.tenants"): (READ, WHOLE),
+    ("mirante_auth", "app.funnel_rules"): (READ | {"insert", "delete"}, WHOLE),
     **{
         ("mirante_auth", f"app.{name}"): (ALL - {"truncate"}, WHOLE)
-        for name in ("sessions", "devices", "recovery_codes", "user_links", "throttles")
+        for name in (
+            "sessions",
+            "devices",
+            "recovery_codes",
+            "user_links",
+            "throttles",
+            "tenant_branding",
+        )
     },
     ("mirante_auth", "app.users"): (ALL - {"truncate", "delete"}, WHOLE),
     ("mirante_audit", "app.audit_log"): (ALL, WHOLE),

@@ -151,6 +151,84 @@ def test_duplicate_email_in_other_case_is_refused(owner: str) -> None:
         )  # fmt: skip
 
 
+def test_a_role_is_changed_and_the_last_super_admin_stays(owner: str) -> None:
+    """By the command; pages change client and admin only."""
+    add(owner, "teste-a")
+    add(owner, "teste-b")
+    emails = {name: f"{name}@teste.example" for name in ("ana", "um", "dois")}
+    for name, role, slug in (
+        ("ana", "client", "teste-a"), ("um", "super_admin", None), ("dois", "super_admin", None)
+    ):  # fmt: skip
+        users.add_user(
+            owner, email=emails[name], password="uma senha longa", role=role, tenant_slug=slug
+        )
+    state = (
+        "select users.role, tenants.slug from app.users as users"
+        " left join app.tenants as tenants on users.tenant_id = tenants.id where email = %s"
+    )
+
+    def edit(name: str, role: str, slug: str | None = None) -> bool:
+        return users.edit_user(owner, emails[name], role=role, tenant_slug=slug)
+
+    with psycopg.connect(owner) as connection:
+        connection.execute(
+            "insert into app.sessions (token_sha256, user_id, expires_at)"
+            " select sha256(email::bytea), id, now() + interval '1 hour' from app.users"
+            " where email = %s",
+            [emails["ana"]],
+        )
+    alive = "select count(*) from app.sessions where token_sha256 = sha256(%s::bytea)"
+    assert not edit("ana", "client")
+    assert fetch_all(owner, alive, [emails["ana"]]) == [(1,)]
+    assert edit("ana", "admin")
+    assert fetch_all(owner, alive, [emails["ana"]]) == [(0,)]
+    assert fetch_all(owner, state, [emails["ana"]]) == [("admin", "teste-a")]
+    line = list_lines(owner, action="user.edit", limit=1)[0]
+    assert (line.before["role"], line.after["role"]) == ("client", "admin")
+    assert line.tenant_slug == "teste-a"
+    assert emails["ana"] not in repr(line)
+    for name, role, slug, message in (
+        ("ana", "client", "teste-b", "has a tenant already"),
+        ("ana", "owner", None, "role 'owner'"),
+        ("um", "client", None, "give --tenant"),
+        ("um", "super_admin", "teste-a", "leave --tenant out"),
+        ("um", "client", "teste-nenhum", "'teste-nenhum' does not exist"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            edit(name, role, slug)
+    with pytest.raises(UsageError, match="does not exist"):
+        users.edit_user(owner, "ninguem@teste.example", role="admin")
+
+    assert edit("ana", "super_admin")
+    assert fetch_all(owner, state, [emails["ana"]]) == [("super_admin", None)]
+    edit_tenant(owner, "teste-b", {"max_users": 1}, SYSTEM)
+    assert edit("ana", "client", "teste-b")
+    assert fetch_all(owner, state, [emails["ana"]]) == [("client", "teste-b")]
+    with pytest.raises(psycopg.errors.RaiseException, match="1 of its 1 users"):
+        edit("um", "admin", "teste-b")
+    # Other files' people step aside for as long as this takes.
+    others = "role = 'super_admin' and email not like '%@teste.example'"
+    with psycopg.connect(owner, autocommit=True) as connection:
+        aside = connection.execute(
+            f"update app.users set is_active = false where is_active and {others} returning id"
+        ).fetchall()
+        try:
+            # Both at once: one of them stays.
+            with ThreadPoolExecutor(2) as threads:
+                outcomes = [
+                    threads.submit(edit, name, "admin", "teste-a") for name in ("um", "dois")
+                ]
+            errors = [outcome.exception() for outcome in outcomes if outcome.exception()]
+            assert len(errors) == 1
+            assert isinstance(errors[0], MiranteError)
+            assert "is the last super_admin" in str(errors[0])
+        finally:
+            connection.execute(
+                "update app.users set is_active = true where id = any (%s)",
+                [[row[0] for row in aside]],
+            )
+
+
 def test_session_functions_give_one_row_and_die_with_user_and_tenant(
     owner: str, warehouse: Warehouse
 ) -> None:

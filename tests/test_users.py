@@ -698,7 +698,7 @@ def test_session_ends_by_age_whatever_it_does(bare: Bare) -> None:
 # ---- forms of other sites ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/sair", "/conta", "/usuarios", "/cliente"])
+@pytest.mark.parametrize("path", ["/sair", "/conta", "/usuarios", "/cliente", "/configuracoes"])
 @pytest.mark.parametrize("given", [None, "", "0" * 64, "of another session", "é"])
 def test_forms_carry_their_session(
     served: Served, bare: Bare, path: str, given: str | None
@@ -995,6 +995,8 @@ ROUTES = {
     ("/conta", "POST"): {200, 303, 400, 401, 403, 429},
     ("/usuarios", "GET"): {200, 303, 403},
     ("/usuarios", "POST"): {200, 400, 401, 403, 429},
+    ("/configuracoes", "GET"): {200, 303, 403},
+    ("/configuracoes", "POST"): {200, 400, 401, 403},
     ("/cliente", "GET"): {303},
     ("/cliente", "POST"): {400, 401, 403},
     ("/healthz", "GET"): {200},
@@ -1008,9 +1010,12 @@ HOSTILE = st.sampled_from(
 TEXT = HOSTILE | st.text(max_size=60)
 FIELDS = st.dictionaries(
     st.sampled_from(["email", "password", "again", "current", "code", "act", "csrf", "target",
-                     "user_id", "role", "tenant_id", "x"]),
+                     "user_id", "role", "tenant_id", "stage", "kind", "value", "rule_id", "budget",
+                     "outside", "x"]),
     st.sampled_from(["password", "end", "end_others", "offer", "confirm", "renew", "take_off",
-                     "invite", "reset", "disable", "enable", "client", "admin"]) | TEXT,
+                     "invite", "reset", "disable", "enable", "client", "admin", "add_rule",
+                     "remove_rule", "ai_budget", "ai_outside", "looks", "reset_looks", "lead",
+                     "label", "keyword", "refuse"]) | TEXT,
     max_size=6,
 )  # fmt: skip
 BODY = st.binary(max_size=200) | st.just(b"a=" + b"x" * 9000)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -539,7 +540,7 @@ def tenant_edit(
     ai_budget_usd: Annotated[
         float | None,
         typer.Option(
-            min=-1, help="A month, for scores by a provider outside; -1: only the limit of all."
+            min=-1, help="A month, for scores by a provider outside; -1: as the plan says."
         ),
     ] = None,
     ai_outside: Annotated[
@@ -584,10 +585,13 @@ def tenant_plans() -> None:
     """List plans and their limits."""
     with _migrated() as (_, warehouse):
         plans = limits.list_plans(warehouse.dsn("owner"))
-    table = Table("plan", "users", "inboxes", "conversations a month", box=None)
+    table = Table("plan", "users", "inboxes", "conversations a month", "AI US$ a month", box=None)
     for plan in plans:
-        bounds = (plan.max_users, plan.max_inboxes, plan.max_conversations_per_month)
-        table.add_row(plan.name, *(f"{value:,}" if value else "no limit" for value in bounds))
+        bounds = (plan.max_users, plan.max_inboxes, plan.max_conversations_per_month,
+                  plan.max_ai_budget_usd)  # fmt: skip
+        table.add_row(
+            plan.name, *("no limit" if value is None else f"{value:,}" for value in bounds)
+        )
     out.print(table)
 
 
@@ -597,14 +601,21 @@ def tenant_plan(
     max_users: Annotated[int, typer.Option(min=0, help="0: no limit.")] = 0,
     max_inboxes: Annotated[int, typer.Option(min=0, help="0: no limit.")] = 0,
     max_conversations_per_month: Annotated[int, typer.Option(min=0, help="0: no limit.")] = 0,
+    max_ai_budget_usd: Annotated[
+        float,
+        typer.Option(
+            min=-1, max=9_999_999, help="A month, and the most a client's admin may set; -1: none."
+        ),
+    ] = -1,
 ) -> None:
     """Make a plan, or give one new limits; its clients have them at once.
 
     Example: mirante tenant plan --name pro --max-users 10 --max-conversations-per-month 20000
     """
     plan = limits.Plan(
-        name, _limit(max_users), _limit(max_inboxes), _limit(max_conversations_per_month)
-    )
+        name, _limit(max_users), _limit(max_inboxes), _limit(max_conversations_per_month),
+        round(Decimal(max_ai_budget_usd), 2) if max_ai_budget_usd >= 0 else None,
+    )  # fmt: skip
     with _migrated() as (_, warehouse):
         limits.set_plan(warehouse.dsn("owner"), plan, audit.operator(warehouse.audit_key))
         _print_limits(limits.warnings(warehouse.dsn("owner")))
@@ -904,6 +915,32 @@ def user_list() -> None:
     for row in rows:
         table.add_row(*row)
     out.print(table if rows else "no users yet: `mirante user add --help`")
+
+
+@user_app.command("edit")
+def user_edit(
+    email: Annotated[str, typer.Option(help="Log-in name.")],
+    role: Annotated[str, typer.Option(help="|".join(people.ROLES))],
+    tenant: Annotated[
+        str | None,
+        typer.Option("--tenant", metavar="SLUG", help="Of a super_admin who gets a client's role."),
+    ] = None,
+) -> None:
+    """Give a person another role, and end all its sessions.
+
+    The last super_admin stays one.
+
+    Example: mirante user edit --email ana@corpo.com.br --role admin
+    """
+    with _migrated() as (_, warehouse):
+        changed = people.edit_user(
+            warehouse.dsn("owner"), email, role=role, tenant_slug=tenant,
+            actor=audit.operator(warehouse.audit_key),
+        )  # fmt: skip
+    out.print(
+        f"user {email} is {role} now, its sessions ended" if changed
+        else f"user {email} was so already", markup=False,
+    )  # fmt: skip
 
 
 @user_app.command("disable")

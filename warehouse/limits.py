@@ -1,6 +1,7 @@
-"""What a tenant may use at most: users, inboxes, conversations of a calendar month."""
+"""What a tenant may use at most: users, inboxes; conversations and AI of a calendar month."""
 
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from typing import Any, Literal, LiteralString
 
 import psycopg
@@ -9,7 +10,7 @@ from psycopg import Connection
 from warehouse.audit import Actor, record
 from warehouse.errors import MiranteError, UsageError
 
-LimitName = Literal["users", "inboxes", "conversations"]
+LimitName = Literal["users", "inboxes", "conversations", "ai_usd"]
 WARNING_PERCENT = 80
 
 USERS = """
@@ -40,11 +41,17 @@ select tenants.id, (
 )
 from app.tenants as tenants
 """
+SPENDING = """
+select tenant_id, spent_usd from ai.month_spending
+"""
+# A budget of nothing is a switch, not a limit that is reached.
 LIMITS = """
 select
     tenants.id, tenants.slug,
     limits.max_users, limits.max_inboxes, limits.max_conversations_per_month,
-    to_char(now() at time zone tenants.timezone, 'YYYY-MM')
+    nullif(limits.ai_budget_usd, 0),
+    to_char(now() at time zone tenants.timezone, 'YYYY-MM'),
+    to_char(now() at time zone 'utc', 'YYYY-MM')
 from app.tenant_limits as limits
 inner join app.tenants as tenants on limits.tenant_id = tenants.id
 where tenants.purge_after is null
@@ -54,19 +61,22 @@ order by tenants.slug
 
 @dataclass(frozen=True)
 class Usage:
-    """One limit of one tenant: `used` of `limit`; `month` is the tenant's, as YYYY-MM."""
+    """One limit of one tenant: `used` of `limit`, counted or (ai_usd) in US dollars.
+
+    `month` is the tenant's, of ai_usd that of UTC, as YYYY-MM.
+    """
 
     tenant_id: int
     slug: str
     name: LimitName
-    used: int
-    limit: int
+    used: int | Decimal
+    limit: int | Decimal
     month: str
 
     @property
     def percent(self) -> int:
         """Rounded down: 100 only when there is nothing left."""
-        return self.used * 100 // self.limit
+        return int(self.used * 100 // self.limit)
 
     @property
     def reached(self) -> int:
@@ -76,44 +86,58 @@ class Usage:
     @property
     def message(self) -> str:
         """One line for the agency, with what follows."""
+        amounts = f"{self.used:,} of {self.limit:,}"
         what = f"{self.name} in {self.month}" if self.name == "conversations" else self.name
+        if self.name == "ai_usd":
+            amounts = f"US$ {self.used:,.2f} of US$ {self.limit:,.2f}"
+            what = f"for AI in {self.month}"
         follows = {
             "users": "no other can be added",
             "inboxes": "no other can be assigned",
             "conversations": "nothing is cut: talk about another plan",
+            "ai_usd": "the local model scores until the month ends",
         }[self.name]
-        line = f"tenant {self.slug}: {self.used:,} of {self.limit:,} {what} ({self.percent} %)"
+        line = f"tenant {self.slug}: {amounts} {what} ({self.percent} %)"
         return f"{line}; {follows}" if self.reached == 100 else line
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, the percentage among them."""
-        return {k: v for k, v in asdict(self).items() if k not in ("tenant_id", "slug")} | {
-            "percent": self.percent
-        }
+        values = {k: v for k, v in asdict(self).items() if k not in ("tenant_id", "slug")}
+        numbers = {"used": _plain(self.used), "limit": _plain(self.limit)}
+        return values | numbers | {"percent": self.percent}
+
+
+def _plain(value: int | Decimal | None) -> int | float | None:
+    """As JSON has it."""
+    return float(value) if isinstance(value, Decimal) else value
 
 
 def read_usage(connection: Connection[Any], slug: str | None = None) -> list[Usage]:
     """Use of every limit that is set, by tenant; conversations as of the last build."""
     rows = connection.execute(LIMITS).fetchall()
-    if not any(value for row in rows for value in row[2:5]):
+    if not any(value for row in rows for value in row[2:6]):
         return []
     has_raw, has_marts = connection.execute(
         "select to_regclass('raw_chatwoot.inboxes'), to_regclass('marts.fct_conversations')"
     ).fetchone() or (None, None)
-    counts: dict[LimitName, dict[int, int]] = {
+    counts: dict[LimitName, dict[int, Any]] = {
         "users": _count(connection, USERS),
         "inboxes": _count(connection, INBOXES_WITH_ACCOUNTS if has_raw else INBOXES),
         "conversations": _count(connection, CONVERSATIONS) if has_marts else {},
+        "ai_usd": _count(connection, SPENDING),
     }
     return [
-        Usage(tenant_id, tenant_slug, name, counts[name].get(tenant_id, 0), limit, month)
-        for tenant_id, tenant_slug, *bounds, month in rows
+        Usage(
+            tenant_id, tenant_slug, name, counts[name].get(tenant_id, 0), limit,
+            utc_month if name == "ai_usd" else month,
+        )
+        for tenant_id, tenant_slug, *bounds, month, utc_month in rows
         for name, limit in zip(counts, bounds, strict=True)
         if limit is not None and slug in (None, tenant_slug)
-    ]
+    ]  # fmt: skip
 
 
-def _count(connection: Connection[Any], query: LiteralString) -> dict[int, int]:
+def _count(connection: Connection[Any], query: LiteralString) -> dict[int, Any]:
     return dict(connection.execute(query).fetchall())
 
 
@@ -148,7 +172,10 @@ def record_reached(owner_dsn: str, actor: Actor) -> list[str]:
                 record(
                     connection, "limit.reach", actor=actor, tenant_id=usage.tenant_id,
                     target=target,
-                    after={"percent": usage.reached, "used": usage.used, "limit": usage.limit},
+                    after={
+                        "percent": usage.reached, "used": _plain(usage.used),
+                        "limit": _plain(usage.limit),
+                    },
                 )  # fmt: skip
     return [usage.message for usage in reached]
 
@@ -161,6 +188,7 @@ class Plan:
     max_users: int | None
     max_inboxes: int | None
     max_conversations_per_month: int | None
+    max_ai_budget_usd: Decimal | None = None
 
 
 def list_plans(owner_dsn: str) -> list[Plan]:
@@ -169,8 +197,8 @@ def list_plans(owner_dsn: str) -> list[Plan]:
         return [
             Plan(*row)
             for row in connection.execute(
-                "select name, max_users, max_inboxes, max_conversations_per_month"
-                " from app.plans order by name"
+                "select name, max_users, max_inboxes, max_conversations_per_month,"
+                " max_ai_budget_usd from app.plans order by name"
             )
         ]
 
@@ -179,21 +207,25 @@ def set_plan(owner_dsn: str, plan: Plan, actor: Actor) -> None:
     """Make a plan or give it these limits. Raises UsageError on a bad name or limit."""
     with psycopg.connect(owner_dsn) as connection:
         before = connection.execute(
-            "select max_users, max_inboxes, max_conversations_per_month from app.plans"
-            " where name = %s for update",
+            "select max_users, max_inboxes, max_conversations_per_month, max_ai_budget_usd"
+            " from app.plans where name = %s for update",
             [plan.name],
         ).fetchone()
         values = asdict(plan)
         try:
             connection.execute(
                 """
-                insert into app.plans (name, max_users, max_inboxes, max_conversations_per_month)
+                insert into app.plans (
+                    name, max_users, max_inboxes, max_conversations_per_month, max_ai_budget_usd
+                )
                 values (
-                    %(name)s, %(max_users)s, %(max_inboxes)s, %(max_conversations_per_month)s
+                    %(name)s, %(max_users)s, %(max_inboxes)s, %(max_conversations_per_month)s,
+                    %(max_ai_budget_usd)s
                 )
                 on conflict (name) do update set
                     max_users = excluded.max_users, max_inboxes = excluded.max_inboxes,
                     max_conversations_per_month = excluded.max_conversations_per_month,
+                    max_ai_budget_usd = excluded.max_ai_budget_usd,
                     updated_at = now()
                 """,
                 values,
@@ -206,6 +238,6 @@ def set_plan(owner_dsn: str, plan: Plan, actor: Actor) -> None:
         names = list(values)[1:]
         record(
             connection, "plan.set", actor=actor, target=f"plan:{plan.name}",
-            before=dict(zip(names, before, strict=True)) if before else None,
-            after={name: values[name] for name in names},
+            before=dict(zip(names, map(_plain, before), strict=True)) if before else None,
+            after={name: _plain(values[name]) for name in names},
         )  # fmt: skip

@@ -215,6 +215,55 @@ def reset_password(owner_dsn: str, email: str, actor: Actor = SYSTEM) -> str:
         return _issue_link(connection, user_id, RESET_LIFETIME)
 
 
+def edit_user(
+    owner_dsn: str, email: str, *, role: str, tenant_slug: str | None = None, actor: Actor = SYSTEM
+) -> bool:
+    """Give a user another role; whether it had another one. Triggers end its sessions.
+
+    `tenant_slug` is for a super_admin, who has no tenant yet. Raises UsageError on an unknown user
+    or role and where the tenant does not fit, MiranteError where no super_admin would be left.
+    """
+    if role not in ROLES:
+        raise UsageError(f"role {role!r}: use one of {', '.join(ROLES)}")
+    with psycopg.connect(owner_dsn) as connection:
+        # In one order, so that of the last two only one steps down.
+        agency = connection.execute(
+            "select id from app.users where role = 'super_admin' and is_active order by id"
+            " for update"
+        ).fetchall()
+        row = connection.execute(
+            "select id, role, tenant_id from app.users where email = lower(btrim(%s)) for update",
+            [email],
+        ).fetchone()
+        if row is None:
+            raise UsageError(f"user {email!r} does not exist: see `mirante user list`")
+        user_id, old_role, old_tenant_id = row
+        if tenant_slug is not None and old_role != "super_admin":
+            raise UsageError(f"user {email!r} has a tenant already: leave --tenant out")
+        if role == old_role and tenant_slug is None:
+            return False
+        if old_role == "super_admin":
+            _check_role(role, tenant_slug)
+            if agency == [(user_id,)]:
+                raise MiranteError(
+                    f"user {email} is the last super_admin: add another first"
+                    " (`mirante user add --help`)"
+                )
+        tenant_id = old_tenant_id if role != "super_admin" else None
+        if tenant_slug is not None:
+            tenant_id = _tenant_id(connection, tenant_slug)
+        connection.execute(
+            "update app.users set role = %s, tenant_id = %s, updated_at = now() where id = %s",
+            [role, tenant_id, user_id],
+        )
+        record(
+            connection, "user.edit", actor=actor, tenant_id=old_tenant_id or tenant_id,
+            target=f"user:{user_id}", before={"role": old_role, "tenant_id": old_tenant_id},
+            after={"role": role, "tenant_id": tenant_id},
+        )  # fmt: skip
+    return True
+
+
 def disable_user(owner_dsn: str, email: str, actor: Actor = SYSTEM) -> None:
     """Refuse the user from now on and end all its sessions. Raises UsageError when unknown."""
     with psycopg.connect(owner_dsn) as connection:
@@ -283,14 +332,7 @@ def _insert(
     actor: Actor,
 ) -> int:
     email = email.strip().lower()
-    tenant_id = None
-    if tenant_slug is not None:
-        row = connection.execute(
-            "select id from app.tenants where slug = %s", [tenant_slug]
-        ).fetchone()
-        if row is None:
-            raise UsageError(f"tenant {tenant_slug!r} does not exist: see `mirante tenant list`")
-        tenant_id = row[0]
+    tenant_id = _tenant_id(connection, tenant_slug) if tenant_slug is not None else None
     try:
         (user_id,) = connection.execute(
             "insert into app.users (email, password_hash, role, tenant_id)"
@@ -306,6 +348,13 @@ def _insert(
         tenant_id=tenant_id, target=f"user:{user_id}", after={"role": role},
     )  # fmt: skip
     return int(user_id)
+
+
+def _tenant_id(connection: Connection[Any], slug: str) -> int:
+    row = connection.execute("select id from app.tenants where slug = %s", [slug]).fetchone()
+    if row is None:
+        raise UsageError(f"tenant {slug!r} does not exist: see `mirante tenant list`")
+    return int(row[0])
 
 
 def _issue_link(connection: Connection[Any], user_id: int, lifetime: timedelta) -> str:
