@@ -15,6 +15,8 @@ from tests.serving import Served
 START, END = date(2026, 6, 1), date(2026, 6, 28)
 PERIOD = f"/?periodo=Personalizado&datas={START}&datas={END}"
 DESKTOP, PHONE = (1280, 900), (390, 844)
+# A page may take its time on a busy machine; what never comes still fails.
+expect.set_options(timeout=20_000)
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 
 

@@ -202,6 +202,7 @@ def test_a_conversation_is_text(
         expect(link).to_have_attribute(
             "href", f"{CHATWOOT}/app/accounts/{account_id}/conversations/{display_id}"
         )
+        expect(link).to_have_attribute("target", "_blank")
         rel = link.get_attribute("rel") or ""
         assert {"noopener", "noreferrer"} <= set(rel.split())
 

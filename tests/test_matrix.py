@@ -359,7 +359,6 @@ def test_the_matrix_sees_what_it_looks_for(
     with psycopg.connect(pipeline.warehouse.dsn("owner"), autocommit=True) as connection:
         connection.execute("create table ai.unlisted (tenant_id integer)")
         connection.execute("grant select on ai.unlisted to mirante_app")
-        connection.execute("grant usage on schema ai to mirante_app")
         connection.execute("grant update on marts.dim_agents to mirante_super")
         connection.execute("alter table marts.dim_agents disable row level security")
         try:
@@ -374,6 +373,5 @@ def test_the_matrix_sees_what_it_looks_for(
             assert "analyst copy marts.dim_agents with 'foreign': sees" in seen
         finally:
             connection.execute("drop table ai.unlisted")
-            connection.execute("revoke usage on schema ai from mirante_app")
             connection.execute("revoke update on marts.dim_agents from mirante_super")
             connection.execute("alter table marts.dim_agents enable row level security")

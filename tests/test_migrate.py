@@ -208,6 +208,7 @@ def test_app_functions_are_all_the_app_role_can_call(warehouse: Warehouse) -> No
         "ai_budget",
         "close_session",
         "confirm_totp",
+        "correct_conversation",
         "current_session",
         "end_own_sessions",
         "forgive_log_in",
