@@ -793,7 +793,7 @@ def test_overview_in_a_browser(
             assert parse_qs(str(address.query))["conversa"] == [str(conversation_id)]
         expect(page.locator(".m-now b")).to_have_text(formats.number(len(waiting)))
         # The answer is on the first screen.
-        box = people.last.bounding_box()
+        box = people.nth(4 if size == DESKTOP else 2).bounding_box()
         assert box
         assert box["y"] + box["height"] <= size[1]
 
@@ -841,8 +841,17 @@ def test_overview_in_a_browser(
         unanswered = card(page, "kpi-unanswered")
         page.locator(".st-key-kpi-unanswered [data-testid=stPageLink-NavLink]").click()
         expect(page).to_have_url(re.compile("/leads.*lista=sem-resposta"))
-        assert "datas=" in page.url
         assert "sem resposta" in unanswered
+        # The period goes along, by the menu too, and stays through a reload.
+        for link in ("Canais", "Leads"):
+            page.get_by_role("link", name=link, exact=True).click()
+            expect(page).to_have_url(re.compile(rf"/{link.lower()}\?.*datas={START}&datas={END}"))
+            expect(page.get_by_role("radio", name="Personalizado")).to_be_checked()
+        page.reload()
+        expect(page.get_by_role("radio", name="Personalizado")).to_be_checked()
+        expect(page).to_have_url(re.compile(f"datas={START}&datas={END}"))
+        page.get_by_role("radio", name="7 dias").click()
+        expect(page).to_have_url(re.compile(r"/leads\?periodo=7(\+|%20)dias$"))
 
 
 @pytest.mark.browser
