@@ -695,6 +695,17 @@ def test_names_of_data_are_text() -> None:
     assert re.findall(r"(?<!\\)[*\[\]():$<>#]", written) == []
 
 
+def test_steps_and_differences_are_brazilian() -> None:
+    first, last = date(2026, 6, 1), date(2026, 6, 7)
+    assert formats.step(first, first, "day") == "01/06"
+    assert formats.step(first, last, "week") == "01/06 a 07/06"
+    assert formats.step(first, last, "month") == "jun 2026"
+    assert formats.difference(-2.14) == "-2,1"
+    assert formats.difference(12) == "+12,0"
+    assert formats.difference(0.01) == "0"
+    assert formats.difference(None) is None
+
+
 def test_sparkline_is_a_shape() -> None:
     assert charts.sparkline([float("nan"), float("nan")]) == "none"
     shape = unquote(charts.sparkline([1.0, 3.0, float("nan"), 2.0]))
