@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from dashboard import formats, queries
 from dashboard.auth import Visit
@@ -58,7 +59,23 @@ def choose(visit: Visit, first_date: date | None) -> Filters | None:
     with st.container(horizontal=True, vertical_alignment="bottom", key="filters"):
         period = _choose_period(today, first_date)
         inbox_ids, inbox_names = _choose_inboxes(visit)
+    _keep_in_links()
     return Filters(*period, inbox_ids, inbox_names) if period else None
+
+
+def _keep_in_links() -> None:
+    """Let a link within the site carry the filters to another page.
+
+    Streamlit takes what is bound to the widgets of one page out of the address of the next. The
+    browser keeps address and widgets together without this note of the server's.
+    """
+    context = get_script_run_ctx()
+    if context is None:
+        return
+    with context.session_state.query_params() as bound:
+        for name in SHARED:
+            if binding := bound.get_binding_for_param(name):
+                bound.unbind_widget(binding.widget_id)
 
 
 def shared_parameters() -> Parameters:
@@ -104,6 +121,8 @@ def _choose_period(today: date, first_date: date | None) -> tuple[date, date] | 
             st.caption("Escolha a data inicial e a final.")
             return None
         return chosen
+    # What is bound to a widget that is gone, Streamlit would take out itself: see _keep_in_links.
+    st.query_params.pop(DATES, None)
     if preset == MONTH:
         return today.replace(day=1), today
     return today - timedelta(days=int(preset or DEFAULT_PRESET) - 1), today
