@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
 from dashboard.auth import Visit
-from dashboard.filters import Parameters, shared_parameters
+from dashboard.filters import SHARED, Parameters
 
 PageName = Literal["overview", "channels", "leads", "conversations", "service", "quality", "export"]
 
@@ -64,19 +64,25 @@ def _page(page: MenuPage, visit: Visit | None = None) -> StreamlitPage:
 
 
 def menu() -> None:
-    """The bar of pages; the filters go along in the address."""
+    """The bar of pages; the filters go along by themselves (filters.choose)."""
     with st.container(horizontal=True, key="menu"):
         for page in PAGES:
-            st.page_link(_page(page), label=page.title, query_params=shared_parameters())
+            st.page_link(_page(page), label=page.title)
 
 
 def link(name: PageName, label: str, parameters: Parameters | None = None) -> None:
-    """A link to a page, with what its address says."""
+    """A link to a page, with what its address says. The filters go along by themselves: one to
+    another period or inbox is written as HTML.
+    """
     (page,) = (page for page in PAGES if page.name == name)
-    st.page_link(_page(page), label=label, query_params=parameters)
+    st.page_link(_page(page), label=label, query_params=_own(parameters))
 
 
 def go(name: PageName, parameters: Parameters) -> None:
     """Leave for another page at once."""
     (page,) = (page for page in PAGES if page.name == name)
-    st.switch_page(_page(page), query_params=parameters)
+    st.switch_page(_page(page), query_params=_own(parameters))
+
+
+def _own(parameters: Parameters | None) -> Parameters:
+    return {name: value for name, value in (parameters or {}).items() if name not in SHARED}
