@@ -101,6 +101,6 @@ def count(value: int, one: str, many: str) -> str:
     return f"{number(value)} {one if value == 1 else many}"
 
 
-def plain_markdown(text: str) -> str:
-    """`text` as it stands where markdown is read: names are data."""
-    return re.sub(r"([\\`*_{}\[\]()#+!|<>~$:&@.-])", r"\\\1", text)
+def markdown(text: str) -> str:
+    """Data for a place that reads Markdown: every sign of it escaped, one line."""
+    return re.sub(r"([!-/:-@[-`{-~])", r"\\\1", " ".join(text.split()))

@@ -583,4 +583,5 @@ def test_page(
         if quiet:
             someone.open(f"/atendimento?periodo=Personalizado&datas={quiet}&datas={quiet}")
             expect(page.get_by_text("Nenhum atendimento neste período")).to_be_visible()
-            assert "–" in card(page, "kpi-reply-time").splitlines()
+            value = page.locator(".st-key-kpi-reply-time [data-testid=stMetricValue]")
+            expect(value).to_have_text("–")

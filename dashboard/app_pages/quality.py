@@ -105,7 +105,7 @@ def show(visit: Visit) -> None:
     chosen = filters.choose(visit, coverage["first_date"])
     if chosen is None:
         return
-    st.caption(formats.plain_markdown(chosen.text))
+    st.caption(formats.markdown(chosen.text))
     show_pipeline(queries.pipeline_state(visit), visit)
     show_loads(queries.source_loads(visit), visit)
     show_ai(queries.ai_coverage(visit, chosen), visit)

@@ -45,7 +45,7 @@ def show(visit: Visit) -> None:
         return
     kpis = queries.service(visit, chosen).iloc[0]
     now = queries.waiting_now(visit, chosen).iloc[0]
-    st.caption(period_text(kpis, formats.plain_markdown(chosen.text)))
+    st.caption(period_text(kpis, formats.markdown(chosen.text)))
     show_cards(cards(kpis, now))
     if not (kpis["conversations"] or kpis["replies"] or kpis["first_resolutions"]):
         last_date = coverage["last_date"]
