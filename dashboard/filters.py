@@ -1,7 +1,8 @@
 """The filters that every page shares: period and inboxes, kept in the address, never the tenant."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from urllib.parse import urlencode
@@ -51,31 +52,30 @@ class Filters:
 
 
 def choose(visit: Visit, first_date: date | None) -> Filters | None:
-    """The bar of filters; None while half of a period is chosen. `first_date`: of a conversation.
+    """The bar of filters; None while no day is chosen. `first_date`: of a conversation.
 
     Beside the page's own controls when called in a container of theirs.
     """
     today = datetime.now(ZoneInfo(visit.timezone)).date()
-    with st.container(horizontal=True, vertical_alignment="bottom", key="filters"):
+    with (
+        _of_the_app(),
+        st.container(horizontal=True, vertical_alignment="bottom", key="filters"),
+    ):
         period = _choose_period(today, first_date)
         inbox_ids, inbox_names = _choose_inboxes(visit)
-    _keep_in_links()
     return Filters(*period, inbox_ids, inbox_names) if period else None
 
 
-def _keep_in_links() -> None:
-    """Let a link within the site carry the filters to another page.
-
-    Streamlit takes what is bound to the widgets of one page out of the address of the next. The
-    browser keeps address and widgets together without this note of the server's.
+@contextmanager
+def _of_the_app() -> Iterator[None]:
+    """Widgets of the app and no page's own: what is bound by a page's widgets, Streamlit takes out
+    of the address when another page is gone to.
     """
     context = get_script_run_ctx()
     if context is None:
-        return
-    with context.session_state.query_params() as bound:
-        for name in SHARED:
-            if binding := bound.get_binding_for_param(name):
-                bound.unbind_widget(binding.widget_id)
+        raise RuntimeError("filters are chosen on a page")
+    with context.run_with_active_hash(context.pages_manager.main_script_hash):
+        yield
 
 
 def shared_parameters() -> Parameters:
@@ -117,12 +117,11 @@ def _choose_period(today: date, first_date: date | None) -> tuple[date, date] | 
             width=260,
             label_visibility="collapsed",
         )
-        if not isinstance(chosen, tuple) or len(chosen) != 2:
+        if not isinstance(chosen, tuple) or not chosen:
             st.caption("Escolha a data inicial e a final.")
             return None
-        return chosen
-    # What is bound to a widget that is gone, Streamlit would take out itself: see _keep_in_links.
-    st.query_params.pop(DATES, None)
+        # One day alone: the other is still to be chosen, or the address says the same twice.
+        return chosen[0], chosen[-1]
     if preset == MONTH:
         return today.replace(day=1), today
     return today - timedelta(days=int(preset or DEFAULT_PRESET) - 1), today

@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.navigation.page import StreamlitPage
 
 from dashboard.auth import Visit
-from dashboard.filters import Parameters, shared_parameters
+from dashboard.filters import SHARED, Parameters
 
 PageName = Literal["overview", "channels", "leads", "conversations", "service", "quality", "export"]
 
@@ -84,12 +84,18 @@ def at(url_path: str) -> MenuPage:
 
 
 def link(name: PageName, label: str, parameters: Parameters | None = None) -> None:
-    """A link to a page, with what its address says."""
+    """A link to a page, with what its address says. The filters go along by themselves: one to
+    another period or inbox is written as HTML.
+    """
     (page,) = (page for page in PAGES if page.name == name)
-    st.page_link(_page(page), label=label, query_params=parameters)
+    st.page_link(_page(page), label=label, query_params=_own(parameters))
 
 
 def go(name: PageName, parameters: Parameters) -> None:
     """Leave for another page at once."""
     (page,) = (page for page in PAGES if page.name == name)
-    st.switch_page(_page(page), query_params=parameters)
+    st.switch_page(_page(page), query_params=_own(parameters))
+
+
+def _own(parameters: Parameters | None) -> Parameters:
+    return {name: value for name, value in (parameters or {}).items() if name not in SHARED}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -16,11 +17,13 @@ from dashboard import formats, queries, state
 from dashboard.app_pages import quality
 from dashboard.auth import COOKIE_NAME, Sessions, Visit
 from dashboard.filters import Filters
+from dashboard.lists import Part
 from dashboard.state import Dashboard
 from extract.tables import TABLES
 from tests.browsing import DESKTOP, END, PERIOD, PHONE, START, plain, serious_findings, visitor
 from tests.conftest import Pipeline
-from tests.serving import PASSWORD, bare_warehouse, serving, visits
+from tests.serving import HOSTILE_NAME, PASSWORD, bare_warehouse, serving, visits
+from tests.test_service import behind
 from warehouse import users
 from warehouse.db import Warehouse, fetch_all, open_pool
 from warehouse.settings import PROJECT_ROOT
@@ -163,6 +166,12 @@ def test_gaps_are_what_the_marts_say(pipeline: Pipeline, sessions: Sessions) -> 
         assert row.without_address == sum(talk[1] is None for talk in without_phone)
         assert row.without_name == sum(not (talk[2] or "").strip() for talk in talks)
         assert (row.failed_messages, row.failed_conversations) == (len(lost), len(set(lost)))
+        if not chosen.inbox_ids:  # the list each number links to
+            for name, number in (
+                ("sem-telefone", row.without_phone), ("sem-contato", row.without_address),
+                ("sem-nome", row.without_name), ("nao-entregues", row.failed_conversations),
+            ):  # fmt: skip
+                assert behind(pipeline, tenant_id, name, Part()) == number, name
         failed += len(lost)
     assert failed > 0
 
@@ -581,7 +590,67 @@ def test_page(browser: Browser, desk: Desk, role: str, size: tuple[int, int], sc
         assert (unowned in everything) == (role == "super_admin")
         assert serious_findings(page) == []
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
-        someone.open("/qualidade?periodo=Personalizado&datas=2026-01-01&datas=2026-01-01")
+        ((quiet,),) = desk.pipeline_query(
+            "select max(day)::date from generate_series(%s::timestamp, %s, interval '1 day') as"
+            " days (day) where not exists (select 1 from marts.rpt_chatwoot_parity"
+            " where tenant_id = %s and date = day)",
+            date(2026, 1, 5), END, visit.tenant_id,
+        )  # fmt: skip
+        someone.open(f"/qualidade?periodo=Personalizado&datas={quiet}")
         expect(page.locator(".st-key-panel-parity")).to_contain_text("Nada para comparar")
         expect(page.locator(".st-key-panel-ai")).to_contain_text("Nenhuma conversa criada")
         expect(page.locator(".st-key-panel-gaps")).to_contain_text("Nenhuma conversa criada")
+
+
+@pytest.mark.browser
+def test_names_and_errors_are_text(browser: Browser, desk: Desk) -> None:
+    """On both pages: of an agent, of inboxes of its own and of nobody, of what a load failed on."""
+    tenant_id = desk.pipeline.tenants[A]
+    ((agent_id, agent),) = desk.pipeline_query(
+        "select agent_id, name from marts.dim_agents where tenant_id = %s order by 1 limit 1",
+        tenant_id,
+    )
+    ((inbox_id, inbox),) = desk.pipeline_query(
+        "select inbox_id, name from marts.dim_inboxes where tenant_id = %s order by 1 limit 1",
+        tenant_id,
+    )
+    name_agent = "update marts.dim_agents set name = %s where tenant_id = %s and agent_id = %s"
+    name_inbox = "update marts.dim_inboxes set name = %s where tenant_id = %s and inbox_id = %s"
+    desk.execute(name_agent, HOSTILE_NAME, tenant_id, agent_id)
+    desk.execute(name_inbox, HOSTILE_NAME, tenant_id, inbox_id)
+    desk.execute(
+        "insert into raw_chatwoot.inboxes (id, account_id, name, channel_type, created_at,"
+        " updated_at) values (99004, 1, %s, 'Channel::Api', now(), now())", HOSTILE_NAME,
+    )  # fmt: skip
+    desk.execute(
+        "insert into app.sync_runs (pass, status, finished_at, error)"
+        " values ('tick', 'failed', now(), %s)", HOSTILE_NAME,
+    )  # fmt: skip
+    try:
+        with (
+            serving(desk.pipeline.warehouse.dsn("app")) as served,
+            visitor(browser, served, PHONE) as someone,
+        ):
+            page = someone.page
+            page.context.add_cookies(
+                [{"name": COOKIE_NAME, "value": desk.token("super_admin", A),
+                  "url": served.address}]
+            )  # fmt: skip
+            chosen = f"{PERIOD.removeprefix('/')}&caixa={quote(HOSTILE_NAME)}"
+            someone.open(f"/atendimento{chosen}")
+            names = page.locator(".st-key-panel-agents tbody th")
+            expect(names.filter(has_text="onerror")).to_have_text(HOSTILE_NAME)
+            expect(page.get_by_text(f"{HOSTILE_NAME} · comparado com")).to_be_visible()
+            someone.open(f"/qualidade{chosen}")
+            unowned = page.locator(".st-key-panel-inboxes tbody th")
+            expect(unowned.filter(has_text="onerror")).to_have_text(HOSTILE_NAME)
+            failed = page.locator(".st-key-panel-pipeline tbody td")
+            expect(failed.filter(has_text="onerror")).to_have_text(HOSTILE_NAME)
+            expect(page.get_by_text(f"· {HOSTILE_NAME}")).to_be_visible()
+            expect(page.locator("img[src=x], a[href^='//']")).to_have_count(0)
+            assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
+    finally:
+        desk.execute(name_agent, agent, tenant_id, agent_id)
+        desk.execute(name_inbox, inbox, tenant_id, inbox_id)
+        desk.execute("delete from raw_chatwoot.inboxes where id > 99000")
+        desk.execute("delete from app.sync_runs where status <> 'succeeded'")

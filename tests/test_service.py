@@ -558,6 +558,30 @@ def test_page(
         assert value in card(page, "kpi-reply-time").splitlines()
         page.locator(".st-key-kpi-csat a").click()
         expect(page).to_have_url(re.compile(r"/leads\?.*lista=avaliadas"))
-        expect(page).to_have_url(re.compile(r"caixa="))
-        someone.open("/atendimento?periodo=Personalizado&datas=2026-01-01&datas=2026-01-01")
-        expect(page.locator(".m-title h1")).to_be_visible()
+        # The filters go along, once each: by a card, by the menu, back, and through a reload.
+        filters = re.compile(
+            r"^[^?]*/(leads|canais)\?caixa=[^&]+&datas=2026-06-01&datas=2026-06-28"
+            r"&periodo=Personalizado(&lista=avaliadas)?$"
+        )
+        expect(page).to_have_url(filters)
+        page.get_by_role("link", name="Canais").click()
+        expect(page).to_have_url(re.compile("/canais"))
+        expect(page).to_have_url(filters)
+        page.go_back()
+        expect(page).to_have_url(re.compile("/leads"))
+        expect(page).to_have_url(filters)
+        page.reload()
+        expect(page.get_by_role("radio", name="Personalizado")).to_be_checked()
+        expect(page).to_have_url(filters)
+        # A day on which nothing happened, by an address that says it twice.
+        ((quiet,),) = pipeline.query(
+            "select max(day)::date from generate_series(%s::timestamp, %s, interval '1 day') as"
+            " days (day) where not exists (select 1 from marts.agg_daily where tenant_id = %s"
+            " and date = day and (conversations + replies + first_resolutions) > 0)",
+            date(2026, 1, 5), END, tenant_id,
+        )  # fmt: skip
+        if quiet:
+            someone.open(f"/atendimento?periodo=Personalizado&datas={quiet}&datas={quiet}")
+            expect(page.get_by_text("Nenhum atendimento neste período")).to_be_visible()
+            value = page.locator(".st-key-kpi-reply-time [data-testid=stMetricValue]")
+            expect(value).to_have_text("–")

@@ -218,7 +218,12 @@ def show_ai(rows: pd.DataFrame, visit: Visit) -> None:
             Column("provider_text", "Por"),
             Column(
                 "conversations", "Conversas", formats.number, is_number=True,
-                link=lambda row: lists.href("analisadas") if row["is_scored"] else None,
+                # The list is of all scored ones.
+                link=lambda row: (
+                    lists.href("analisadas")
+                    if row["is_scored"] and row["conversations"] == row["scored"]
+                    else None
+                ),
             ),
             Column("share", "Parte", formats.percent, is_number=True),
         ),
