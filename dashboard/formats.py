@@ -1,7 +1,6 @@
 """Numbers, dates and durations as Brazil writes them. Missing values are an en dash."""
 
 import math
-import re
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -99,8 +98,3 @@ def age(span: timedelta) -> str:
 def count(value: int, one: str, many: str) -> str:
     """`1 conversa`, `1.234 conversas`."""
     return f"{number(value)} {one if value == 1 else many}"
-
-
-def plain_markdown(text: str) -> str:
-    """Data for where Streamlit reads markdown, such as a label: shown as it is, in one line."""
-    return re.sub(r"([\\`*_{}\[\]()#+\-.!|~<>:$^&])", r"\\\1", " ".join(text.split()))

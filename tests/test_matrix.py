@@ -45,6 +45,7 @@ LISTED = {
         "opt_outs",
         "plans",
         "recovery_codes",
+        "saved_views",
         "sessions",
         "sync_runs",
         "sync_tables",
@@ -88,11 +89,25 @@ ALLOWED: dict[tuple[str, str], tuple[frozenset[str], str]] = {
     ("mirante_app", "ai.corrections"): (READ | {"update", "delete"}, BY_SETTING),
     **{
         ("mirante_auth", f"app.{name}"): (READ, WHOLE)
-        for name in ("tenants", "analyst_logins", "builds", "sync_runs", "data_version")
+        for name in (
+            "tenants",
+            "analyst_logins",
+            "builds",
+            "sync_runs",
+            "data_version",
+            "opt_outs",
+        )
     },
     **{
         ("mirante_auth", f"app.{name}"): (ALL - {"truncate"}, WHOLE)
-        for name in ("sessions", "devices", "recovery_codes", "user_links", "throttles")
+        for name in (
+            "sessions",
+            "devices",
+            "recovery_codes",
+            "user_links",
+            "throttles",
+            "saved_views",
+        )
     },
     ("mirante_auth", "app.users"): (ALL - {"truncate", "delete"}, WHOLE),
     ("mirante_audit", "app.audit_log"): (ALL, WHOLE),
