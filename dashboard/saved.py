@@ -38,7 +38,7 @@ def menu(visit: Visit, page: navigation.MenuPage) -> None:
                 view = SavedView(name.strip(), page.name, present())
                 outcome = sessions.save_view(viewer, view)
                 if outcome == "ok":
-                    st.success("Salvo.", icon="✅")
+                    st.success("Salvo.", icon=":material/check:")
                 else:
                     st.error(PROBLEMS[outcome])
         views = sessions.saved_views(viewer.token_sha256)
