@@ -226,6 +226,13 @@ class Exports:
         except StoppedError as stopped:
             log.info("an export of tenant %s: %s", viewer.tenant_id, stopped)
             raise RefusedError(401, "Sua sessão terminou", "Entre de novo para exportar.") from None
+        except OSError as error:  # a TimeoutError among them
+            log.warning("an export of tenant %s: %s", viewer.tenant_id, type(error).__name__)
+            raise RefusedError(
+                503,
+                "O arquivo não ficou pronto",
+                "Escolha um período menor, ou tente de novo em instantes.",
+            ) from None
         finally:
             gone.set()
             watcher.cancel()

@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.navigation.page import StreamlitPage
 
 from dashboard.auth import Visit
-from dashboard.filters import SHARED, Parameters
+from dashboard.filters import SHARED, Parameters, shared_parameters
 
 PageName = Literal["overview", "channels", "leads", "conversations", "service", "quality", "export"]
 

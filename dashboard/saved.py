@@ -4,7 +4,7 @@ from html import escape
 
 import streamlit as st
 
-from dashboard import filters, formats, lists, navigation, state
+from dashboard import filters, lists, navigation, state
 from dashboard.auth import SavedView, Viewer, Visit
 from dashboard.filters import Parameters
 
@@ -38,7 +38,7 @@ def menu(visit: Visit, page: navigation.MenuPage) -> None:
                 view = SavedView(name.strip(), page.name, present())
                 outcome = sessions.save_view(viewer, view)
                 if outcome == "ok":
-                    st.success("Salvo.", icon="✅")
+                    st.success("Salvo.", icon=":material/check:")
                 else:
                     st.error(PROBLEMS[outcome])
         views = sessions.saved_views(viewer.token_sha256)
@@ -51,7 +51,7 @@ def menu(visit: Visit, page: navigation.MenuPage) -> None:
             with st.container(
                 horizontal=True, vertical_alignment="center", key=f"saved-{position}"
             ):
-                _link(view, target, is_here=target == page)
+                st.html(_link(view, target))
                 st.button(
                     "Apagar",
                     key=f"delete-view-{position}",
@@ -77,16 +77,13 @@ def known(parameters: dict[str, list[str]]) -> Parameters:
     return {name: list(values) for name, values in parameters.items() if name in PARAMETERS}
 
 
-def _link(view: SavedView, target: navigation.MenuPage, *, is_here: bool) -> None:
-    parameters = known(view.parameters)
-    if is_here:
-        # A page that is open keeps what its widgets say, whatever a link says: it is loaded anew.
-        href = escape(filters.href(target.path, parameters))
-        label = f"{escape(view.name)} · {target.title}"
-        st.html(f'<a class="m-saved" href="{href}" target="_self">{label}</a>')
-    else:
-        label = f"{formats.plain_markdown(view.name)} · {target.title}"
-        navigation.link(target.name, label, parameters)
+def _link(view: SavedView, target: navigation.MenuPage) -> str:
+    """Loads the page anew: widgets that are there already keep what they say, whatever a link
+    within the page says.
+    """
+    href = escape(filters.href(target.path, known(view.parameters)))
+    label = f"{escape(view.name)} · {target.title}"
+    return f'<a class="m-saved" href="{href}" target="_self">{label}</a>'
 
 
 def _delete(viewer: Viewer, name: str) -> None:

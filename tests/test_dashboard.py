@@ -29,6 +29,7 @@ from dashboard.app_pages import overview
 from dashboard.auth import COOKIE_NAME, LoadState, SessionEndedError, Sessions, Visit, token_hash
 from dashboard.filters import Filters
 from dashboard.guard import IDENTITY_HEADER, Guard
+from dashboard.lists import Selection
 from dashboard.server import serve
 from dashboard.state import Dashboard
 from tests.conftest import Pipeline
@@ -750,6 +751,9 @@ def test_questions_of_a_to_b_find_nothing(
     assert not coverage.is_built
     assert not coverage.has_inboxes
     assert coverage.last_date is None
+    assert queries.export_counts(mine, PERIOD, Selection()).iloc[0].tolist() == [0, 0, 0, 0]
+    assert queries.export_preview(mine, "remarketing", PERIOD, Selection()).empty
+    assert queries.export_preview(mine, "conversas", PERIOD, Selection()).empty
 
 
 def test_many_threads_on_a_small_pool(pipeline: Pipeline, sessions: Sessions) -> None:

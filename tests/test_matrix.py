@@ -47,6 +47,7 @@ LISTED = {
         "opt_outs",
         "plans",
         "recovery_codes",
+        "saved_views",
         "sessions",
         "sync_runs",
         "sync_tables",
@@ -96,6 +97,7 @@ ALLOWED: dict[tuple[str, str], tuple[frozenset[str], str]] = {
             "plans",
             "tenant_limits",
             "tenant_inboxes",
+            "opt_outs",
         )
     },
     ("mirante_auth", "ai.month_spending"): (READ, WHOLE),
@@ -112,6 +114,7 @@ ALLOWED: dict[tuple[str, str], tuple[frozenset[str], str]] = {
             "user_links",
             "throttles",
             "tenant_branding",
+            "saved_views",
         )
     },
     ("mirante_auth", "app.users"): (ALL - {"truncate", "delete"}, WHOLE),
