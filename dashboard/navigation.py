@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.navigation.page import StreamlitPage
 
 from dashboard.auth import Visit
-from dashboard.filters import SHARED, Parameters, shared_parameters
+from dashboard.filters import SHARED, Parameters
 
 PageName = Literal["overview", "channels", "leads", "conversations", "service", "quality", "export"]
 
@@ -65,10 +65,10 @@ def _page(page: MenuPage, visit: Visit | None = None) -> StreamlitPage:
 
 
 def menu() -> DeltaGenerator:
-    """The bar of pages, which has room for more; the filters go along in the address."""
+    """The bar of pages, which has room for more; the filters go along by themselves (filters.choose)."""
     bar = st.container(horizontal=True, key="menu")
     for page in PAGES:
-        bar.page_link(_page(page), label=page.title, query_params=shared_parameters())
+        bar.page_link(_page(page), label=page.title)
     return bar
 
 
