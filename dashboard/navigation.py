@@ -65,7 +65,7 @@ def _page(page: MenuPage, visit: Visit | None = None) -> StreamlitPage:
 
 
 def menu() -> DeltaGenerator:
-    """The bar of pages, which has room for more; the filters go along by themselves (filters.choose)."""
+    """The bar of pages, with room for more; filters go along by themselves (filters.choose)."""
     bar = st.container(horizontal=True, key="menu")
     for page in PAGES:
         bar.page_link(_page(page), label=page.title)
