@@ -545,6 +545,9 @@ def test_the_list_in_a_browser(
         page.get_by_role("radio", name="Leads").click()
         expect(page.locator(".m-what strong")).to_have_text(f"{truth['leads']} conversas")
         assert "lista=leads" in page.url
+        expect(page.get_by_text(f"1 a 25 de {truth['leads']}")).to_be_visible()
+        # until then the pages below are those of the list before
+        expect(page.locator("[data-test-script-state=notRunning]")).to_be_attached()
         page.get_by_role("button", name="Page 2").click()
         expect(page.get_by_text(f"26 a 50 de {truth['leads']}")).to_be_visible()
         page.reload()
