@@ -18,6 +18,13 @@ PARAMETERS = frozenset(
         lists.CLASS,
         lists.SCORE,
         lists.TEXT,
+        # of single pages
+        "comparar",
+        "medida",
+        "espera",
+        "caixas",
+        "ordem",
+        "conversa",
     }
 )
 PROBLEMS = {

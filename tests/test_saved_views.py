@@ -5,6 +5,7 @@ import importlib
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -193,7 +194,8 @@ def test_every_bound_widget_can_be_saved() -> None:
                 continue
             key = given["key"]
             module = importlib.import_module(module_name)
-            bound.add(eval(ast.unparse(key), vars(module)))
+            with suppress(NameError):  # given by a caller
+                bound.add(eval(ast.unparse(key), vars(module)))
     assert {"periodo", "datas", "caixa"} <= bound
     assert bound <= saved.PARAMETERS
     assert not [name for name in saved.PARAMETERS if re.search("tenant|cliente", name)]
