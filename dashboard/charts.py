@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard import formats
+from dashboard import formats, words
 
 # Of .streamlit/config.toml: Streamlit gives a figure its fonts and axes, not its fill.
 LIGHT = {
@@ -541,7 +541,7 @@ def _steps(rows: pd.DataFrame) -> list[str]:
 
 
 def _status(status: str | None) -> str:
-    return formats.STATUSES.get(str(status), "Outra")
+    return words.STATUSES.get(str(status), "Outra")
 
 
 def _short(name: str) -> str:

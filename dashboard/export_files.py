@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import xlsxwriter
 from xlsxwriter.format import Format
 
-from dashboard import formats, lists
+from dashboard import formats, words
 
 Kind = Literal["remarketing", "conversas"]
 FileFormat = Literal["csv", "xlsx"]
@@ -29,20 +29,10 @@ CUT_MARK = "… (cortado)"
 # Text keeps line breaks and tabs; other controls no XML can hold, nor do they say anything.
 UNHOLDABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff\ud800-\udfff]")
 
-CHANNELS = {
-    "whatsapp": "WhatsApp", "instagram": "Instagram", "facebook": "Facebook",
-    "telegram": "Telegram", "email": "E-mail", "web": "Site", "api": "API", "sms": "SMS",
-    "line": "LINE", "tiktok": "TikTok", "other": "Outro",
-}  # fmt: skip
 SIDES = {"contact": "Contato", "agent": "Atendente", "bot": "Robô"}
 STAGES = {
     "converted": "Cliente convertido", "visit_scheduled": "Visita agendada",
     "qualified": "Lead qualificado", "lead": "Lead",
-}  # fmt: skip
-SENTIMENTS = {"positive": "Positivo", "neutral": "Neutro", "negative": "Negativo"}
-INTENTS = {
-    "purchase": "Compra", "information": "Informação", "support": "Suporte",
-    "complaint": "Reclamação",
 }  # fmt: skip
 PRIORITIES = {"low": "Baixa", "medium": "Média", "high": "Alta", "urgent": "Urgente"}
 PROVIDERS = {"openai": "OpenAI", "local": "Modelo local"}
@@ -73,11 +63,11 @@ REMARKETING = (
     FileColumn("contact_name", "Nome", width=28),
     FileColumn("contact_phone", "Telefone", "phone", width=18),
     FileColumn("contact_email", "E-mail", width=28),
-    FileColumn("status", "Situação", words=lists.STATUSES),
-    FileColumn("lead_class", "Classe", words=lists.LEAD_CLASSES, width=10),
+    FileColumn("status", "Situação", words=words.STATUSES),
+    FileColumn("lead_class", "Classe", words=words.LEAD_CLASSES, width=10),
     FileColumn("lead_score", "Score", "number", width=10),
     FileColumn("stage", "Etapa", words=STAGES, width=20),
-    FileColumn("channel", "Canal", words=CHANNELS, width=12),
+    FileColumn("channel", "Canal", words=words.CHANNELS, width=12),
     FileColumn("inbox_name", "Caixa de entrada", width=24),
     FileColumn("agent_name", "Atendente", width=20),
     FileColumn("last_side", "Última mensagem de", words=SIDES),
@@ -100,9 +90,9 @@ CONVERSATIONS = (
     FileColumn("display_id", "Conversa nº", "number", width=12),
     FileColumn("conversation_id", "ID da conversa", "number", width=14),
     FileColumn("created_at", "Criada em", "moment", width=18),
-    FileColumn("status", "Situação", words=lists.STATUSES),
+    FileColumn("status", "Situação", words=words.STATUSES),
     FileColumn("priority", "Prioridade", words=PRIORITIES),
-    FileColumn("channel", "Canal", words=CHANNELS, width=12),
+    FileColumn("channel", "Canal", words=words.CHANNELS, width=12),
     FileColumn("inbox_name", "Caixa de entrada", width=24),
     FileColumn("agent_name", "Atendente", width=20),
     FileColumn("contact_id", "ID do contato", "number", width=14),
@@ -136,10 +126,10 @@ CONVERSATIONS = (
     FileColumn("is_qualified", "Lead qualificado", "flag"),
     FileColumn("is_visit_scheduled", "Visita agendada", "flag"),
     FileColumn("is_converted", "Cliente convertido", "flag"),
-    FileColumn("lead_class", "Classe (IA)", words=lists.LEAD_CLASSES),
+    FileColumn("lead_class", "Classe (IA)", words=words.LEAD_CLASSES),
     FileColumn("lead_score", "Score (IA)", "number"),
-    FileColumn("sentiment", "Sentimento (IA)", words=SENTIMENTS),
-    FileColumn("intent", "Intenção (IA)", words=INTENTS),
+    FileColumn("sentiment", "Sentimento (IA)", words=words.SENTIMENTS),
+    FileColumn("intent", "Intenção (IA)", words=words.INTENTS),
     FileColumn("ai_summary", "Resumo (IA)", width=60),
     FileColumn("ai_next_step", "Próximo passo (IA)", width=40),
     FileColumn("ai_evidence_message_ids", "Mensagens que embasam a análise", width=24),

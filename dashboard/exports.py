@@ -32,7 +32,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from dashboard import export_files, filters, formats, forms, lists, queries
+from dashboard import export_files, filters, formats, forms, lists, queries, words
 from dashboard.auth import LoadState, Origin, Viewer
 from dashboard.export_files import FileFormat, Kind
 from dashboard.filters import Filters
@@ -91,7 +91,7 @@ class Wanted:
         """
         selection = self.selection
         part = {name: value for name, value in vars(selection.part).items() if value is not None}
-        if part.get("channel") not in export_files.CHANNELS:
+        if part.get("channel") not in words.CHANNELS:
             part.pop("channel", None)
         return {
             "kind": self.kind,
@@ -442,8 +442,8 @@ def described(selection: Selection, agent_name: str | None) -> list[tuple[str, s
     part = selection.part
     given = [
         ("Atendente", agent_name),
-        ("Canal", part.channel and export_files.CHANNELS.get(part.channel, part.channel)),
-        ("Situação", part.status and lists.STATUSES[part.status]),
+        ("Canal", part.channel and words.CHANNELS.get(part.channel, part.channel)),
+        ("Situação", part.status and words.STATUSES[part.status]),
         (
             "Dia da semana",
             formats.WEEKDAYS[part.weekday - 1] if part.weekday and part.weekday < 8 else None,
@@ -451,8 +451,8 @@ def described(selection: Selection, agent_name: str | None) -> list[tuple[str, s
         ("Hora", None if part.hour is None else f"{part.hour} h"),
         ("1ª resposta a partir de", _seconds(part.reply_from)),
         ("1ª resposta em menos de", _seconds(part.reply_to)),
-        ("Parada", part.idle and lists.IDLE_LEVELS[part.idle]),
-        ("Classe", selection.lead_class and lists.LEAD_CLASSES[selection.lead_class]),
+        ("Parada", part.idle and words.IDLE_LEVELS[part.idle]),
+        ("Classe", selection.lead_class and words.LEAD_CLASSES[selection.lead_class]),
         ("Score mínimo", selection.score_from and str(selection.score_from)),
         ("Busca", selection.text),
     ]

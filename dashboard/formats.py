@@ -18,26 +18,6 @@ WEEKDAYS = (
     "domingo",
 )
 MONTHS = ("jan", "fev", "mar", "abr", "mai", "jun", "jul", "ago", "set", "out", "nov", "dez")
-# The customer's words for values of the marts.
-CHANNELS = {
-    "whatsapp": "WhatsApp",
-    "instagram": "Instagram",
-    "facebook": "Facebook",
-    "telegram": "Telegram",
-    "email": "E-mail",
-    "web": "Site",
-    "api": "API",
-    "sms": "SMS",
-    "line": "LINE",
-    "tiktok": "TikTok",
-    "other": "Outro",
-}
-STATUSES = {
-    "open": "Aberta",
-    "pending": "Pendente",
-    "snoozed": "Adiada",
-    "resolved": "Resolvida",
-}
 Number = float | int | None
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, LiteralString
 
-from dashboard import filters, queries
+from dashboard import filters, queries, words
 from dashboard.filters import INBOX, Parameters, of_days, shared_parameters
 
 PARAMETER, PATH = "lista", "/leads"
@@ -104,11 +104,6 @@ LISTS: dict[str, ListOf] = {
 }  # fmt: skip
 DEFAULT = "todas"
 # Values of the marts in the customer's words, as pages and addresses say them.
-STATUSES = {
-    "open": "Aberta", "pending": "Pendente", "snoozed": "Adiada", "resolved": "Resolvida"
-}  # fmt: skip
-LEAD_CLASSES = {"high": "Alto", "medium": "Médio", "low": "Baixo"}
-IDLE_LEVELS = {"recente": "Recente", "medio": "Médio", "frio": "Frio"}
 
 
 @dataclass(frozen=True)
@@ -117,7 +112,7 @@ class Part:
 
     `agent_id` has the conversation now, `replied_by` replied (lists of replies); 0 is nobody.
     `weekday` 1 (Monday) to 7 and `hour` are of the creation, in the tenant's zone; `reply_from`
-    (included) and `reply_to` (not) bound the first reply, in seconds; `idle`: a key of IDLE_LEVELS.
+    (included) and `reply_to` (not) bound the first reply, in seconds; `idle`: of words.
     """
 
     agent_id: int | None = None
@@ -153,7 +148,7 @@ ADDRESSES = {
     "rating": "nota",
 }
 # Fields whose values an address says in words.
-WORDS: dict[str, dict[Any, str]] = {"status": STATUSES, "idle": IDLE_LEVELS}
+WORDS: dict[str, dict[Any, str]] = {"status": words.STATUSES, "idle": words.IDLE_LEVELS}
 # What a Part asks of marts.fct_conversations as conversations; its fields are the parameters.
 PART_CONDITION: LiteralString = f"""
     (
@@ -292,7 +287,7 @@ class Selection:
         """As the address of the Leads page says it, with this page's period and inboxes."""
         own: Parameters = {}
         if self.lead_class:
-            own[CLASS] = LEAD_CLASSES[self.lead_class]
+            own[CLASS] = words.LEAD_CLASSES[self.lead_class]
         if self.score_from:
             own[SCORE] = str(self.score_from)
         if self.text:
@@ -316,7 +311,7 @@ def read(query: Mapping[str, str]) -> Selection:
     return Selection(
         name if name in LISTS else DEFAULT,
         Part(**given),
-        lead_class=_value(LEAD_CLASSES, query.get(CLASS, "")),
+        lead_class=_value(words.LEAD_CLASSES, query.get(CLASS, "")),
         score_from=int(score) or None if re.fullmatch(r"\d\d?|100", score, re.ASCII) else None,
         text=query.get(TEXT, "").replace("\0", "").strip()[:80] or None,
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import formats, lists, state, words
+from dashboard import formats, state, words
 from dashboard.auth import SessionEndedError, Visit
 
 Row = dict[str, Any]
@@ -38,7 +38,7 @@ def badge(row: Row) -> str:
         score = formats.number(row["lead_score"])
         html = (
             f'<span class="m-score m-{escape(lead_class)}"><b>{score}</b> '
-            f"{lists.LEAD_CLASSES.get(lead_class, formats.MISSING)}</span>"
+            f"{words.LEAD_CLASSES.get(lead_class, formats.MISSING)}</span>"
             f'<span class="m-soft">{source(row)}</span>'
         )
     if row["is_correction_pending"]:
@@ -49,7 +49,7 @@ def badge(row: Row) -> str:
 def pending(row: Row) -> str:
     """What a person said that no build has taken in yet."""
     said = (
-        (lists.LEAD_CLASSES.get(row["corrected_lead_class"] or ""), "classe"),
+        (words.LEAD_CLASSES.get(row["corrected_lead_class"] or ""), "classe"),
         (words.SENTIMENTS.get(row["corrected_sentiment"] or ""), "sentimento"),
         (words.INTENTS.get(row["corrected_intent"] or ""), "intenção"),
         (None if row["corrected_visit_scheduled"] is None
@@ -102,7 +102,7 @@ def form(visit: Visit, row: Row) -> None:
     with st.form(f"correct-{conversation_id}", border=False):
         with st.container(horizontal=True):
             given = {
-                "lead_class": _choose("Classe", lists.LEAD_CLASSES, row, "lead_class"),
+                "lead_class": _choose("Classe", words.LEAD_CLASSES, row, "lead_class"),
                 "sentiment": _choose("Sentimento", words.SENTIMENTS, row, "sentiment"),
                 "intent": _choose("Intenção", words.INTENTS, row, "intent"),
                 "visit_scheduled": _choose("Visita", VISITS, row, "visit_scheduled"),

@@ -1,5 +1,10 @@
 """Values of the marts in the customer's words."""
 
+STATUSES = {
+    "open": "Aberta", "pending": "Pendente", "snoozed": "Adiada", "resolved": "Resolvida"
+}  # fmt: skip
+LEAD_CLASSES = {"high": "Alto", "medium": "Médio", "low": "Baixo"}
+IDLE_LEVELS = {"recente": "Recente", "medio": "Médio", "frio": "Frio"}
 SENTIMENTS = {"positive": "Positivo", "neutral": "Neutro", "negative": "Negativo"}
 INTENTS = {
     "information": "Informação", "purchase": "Compra", "support": "Suporte",

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, expect
 
-from dashboard import lists, queries, state
+from dashboard import lists, queries, state, words
 from dashboard.app_pages import leads
 from dashboard.auth import SessionEndedError, Sessions, Visit
 from dashboard.filters import Filters
@@ -139,7 +139,7 @@ def flat(parameters: dict[str, Any]) -> dict[str, str]:
 
 def test_class_and_score(pipeline: Pipeline, sessions: Sessions) -> None:
     for tenant_id, visit in of_sample(pipeline, sessions).items():
-        for lead_class in lists.LEAD_CLASSES:
+        for lead_class in words.LEAD_CLASSES:
             for score in (None, 1, 50, 100):
                 selection = Selection("historico", lead_class=lead_class, score_from=score)
                 expected = pipeline.query(
@@ -265,7 +265,7 @@ def test_a_row_says_what_the_marts_say(pipeline: Pipeline, sessions: Sessions) -
                 assert abs(row["free_window_seconds"] - float(window)) <= 1
             else:
                 assert not row["free_window_seconds"] or window is not None
-        assert levels == set(lists.IDLE_LEVELS)
+        assert levels == set(words.IDLE_LEVELS)
 
 
 def test_evidence_is_of_the_same_conversation(pipeline: Pipeline, sessions: Sessions) -> None:

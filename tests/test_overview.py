@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from dashboard import charts, definitions, formats, lists, queries
+from dashboard import charts, definitions, formats, lists, queries, words
 from dashboard.app_pages import channels, overview
 from dashboard.auth import Sessions, Visit
 from dashboard.filters import Filters
@@ -464,6 +464,7 @@ def listed(
     parameters = {
         "tenant_id": asked.tenant_id, "inbox_ids": asked.inbox_ids, "start": days[0],
         "end": days[1], "timezone": asked.visit.timezone, **vars(part or Part()),
+        "as_of": asked.visit.load_state.last_loaded_at,
     }  # fmt: skip
     with psycopg.connect(pipeline.warehouse.dsn("owner")) as connection:
         ((number,),) = connection.execute(
@@ -651,7 +652,7 @@ def test_charts_draw_what_the_questions_say(pipeline: Pipeline, sessions: Sessio
         assert list(bars.y) == bands["conversations"].tolist()
         (donut,) = charts.statuses(statuses, dark=dark).data
         assert list(donut.values) == statuses["conversations"].tolist()
-        assert set(donut.labels) <= set(formats.STATUSES.values())
+        assert set(donut.labels) <= set(words.STATUSES.values())
         (funnel,) = charts.funnel(stages, dark=dark).data
         assert list(funnel.x) == stages["conversations"].tolist()
         stacked = charts.conversations_by_inbox(inboxes, [HOSTILE_NAME, "Outras"], dark=dark)
@@ -755,7 +756,7 @@ def test_small_samples_say_why() -> None:
 def test_measures_are_of_the_dictionary() -> None:
     labels = [definitions.definition(measure.kpi).label for measure in channels.MEASURES]
     assert len(set(labels)) == len(channels.MEASURES)
-    assert set(formats.CHANNELS) == {
+    assert set(words.CHANNELS) == {
         "whatsapp", "instagram", "facebook", "telegram", "email", "web", "api", "sms", "line",
         "tiktok", "other",
     }  # fmt: skip
@@ -907,7 +908,7 @@ def test_channels_in_a_browser(
         page.get_by_role("radio", name="Canais").click()
         expect(page).to_have_url(re.compile("comparar=Canais"))
         expect(table.locator("thead th").first).to_have_text("Canal")
-        assert set(table.locator("tbody th").all_inner_texts()) <= set(formats.CHANNELS.values())
+        assert set(table.locator("tbody th").all_inner_texts()) <= set(words.CHANNELS.values())
         someone.open(
             f"/canais{PERIOD.removeprefix('/')}&comparar=Canais&medida=Conversas&caixa=lixo"
         )
@@ -919,7 +920,7 @@ def test_channels_in_a_browser(
         ]
         assert counts == sorted(counts, reverse=True)
         href = table.locator("tbody a").first.get_attribute("href") or ""
-        assert parse_qs(urlsplit(href).query)["canal"][0] in formats.CHANNELS
+        assert parse_qs(urlsplit(href).query)["canal"][0] in words.CHANNELS
 
         someone.open("/canais")  # the last 30 days: the sample ended before
         expect(page.get_by_text("Nenhuma conversa neste período")).to_be_visible()

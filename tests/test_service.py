@@ -289,7 +289,7 @@ def behind(pipeline: Pipeline, tenant_id: int, name: str, part: Part) -> int:
     sql = BEHIND.format(dated=dated, list=found.condition, part=lists.PART_CONDITION)
     given = {
         **vars(part), "tenant_id": tenant_id, "start": START, "end": END,
-        "timezone": "America/Sao_Paulo",
+        "timezone": "America/Sao_Paulo", "as_of": datetime.now(UTC),
     }  # fmt: skip
     with psycopg.connect(pipeline.warehouse.dsn("owner")) as connection:
         row = connection.execute(sql, given).fetchone()  # type: ignore[call-overload]

@@ -7,7 +7,7 @@ from typing import Literal
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, definitions, filters, formats, frame, lists, queries
+from dashboard import charts, definitions, filters, formats, frame, lists, queries, words
 from dashboard.auth import Visit
 from dashboard.frame import Column
 from dashboard.lists import Part
@@ -90,7 +90,7 @@ def _choose() -> tuple[Literal["inbox", "channel"], Measure]:
 def part_names(rows: pd.DataFrame, by: str, inboxes: dict[int, str]) -> list[str]:
     """What each row of queries.channels is called."""
     if by == "channel":
-        return [formats.CHANNELS.get(str(part), formats.CHANNELS["other"]) for part in rows["part"]]
+        return [words.CHANNELS.get(str(part), words.CHANNELS["other"]) for part in rows["part"]]
     return [inboxes.get(int(part), f"Caixa {part}") for part in rows["part"]]
 
 

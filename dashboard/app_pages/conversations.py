@@ -172,7 +172,7 @@ def header(row: Row, inboxes: dict[int, str], close: str) -> str:
     return (
         f'<div class="m-who"><div><h2><bdi>{name}</bdi></h2><span class="m-soft">'
         f"{escape(' · '.join(filter(None, said)))}</span></div>"
-        f'<span class="m-badge">{lists.STATUSES.get(row["status"], formats.MISSING)}</span>'
+        f'<span class="m-badge">{words.STATUSES.get(row["status"], formats.MISSING)}</span>'
         f"{badge}{labels}"
         f'<span class="m-ways">{"".join(ways)}</span></div>'
     )

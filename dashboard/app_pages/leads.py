@@ -93,8 +93,8 @@ def choose(named: Selection) -> tuple[Selection, str]:
             placeholder="Nome, telefone ou nº", label_visibility="collapsed", type="search",
             width=240,
         )  # fmt: skip
-        status = _choose_word(ANY_STATUS, lists.STATUSES, STATUS, "Situação", 185)
-        lead_class = _choose_word(ANY_CLASS, lists.LEAD_CLASSES, lists.CLASS, "Classe", 175)
+        status = _choose_word(ANY_STATUS, words.STATUSES, STATUS, "Situação", 185)
+        lead_class = _choose_word(ANY_CLASS, words.LEAD_CLASSES, lists.CLASS, "Classe", 175)
         score = st.number_input(
             "Score mínimo", min_value=0, max_value=100, step=10, value=None, key=lists.SCORE,
             bind="query-params", placeholder="Score mínimo", label_visibility="collapsed",
@@ -219,7 +219,7 @@ def _parts(visit: Visit, selection: Selection) -> dict[str, str]:
     if part.reply_to is not None:
         said["reply_to"] = f"1ª resposta em menos de {formats.duration(part.reply_to)}"
     if part.idle:
-        said["idle"] = f"Parada: {lists.IDLE_LEVELS[part.idle]}"
+        said["idle"] = f"Parada: {words.IDLE_LEVELS[part.idle]}"
     return said
 
 
@@ -269,7 +269,7 @@ def _row(row: Row, inboxes: dict[int, str], correct: str | None) -> str:
     return (
         f'<tr><th scope="row"><a href="{escape(address)}" target="_self"><bdi>{name}</bdi></a>'
         f'{phone}<span class="m-soft">{inbox} · nº{formats.NBSP}{row["display_id"]}</span></th>'
-        f'<td><span class="m-badge">{escape(lists.STATUSES.get(row["status"], formats.MISSING))}'
+        f'<td><span class="m-badge">{escape(words.STATUSES.get(row["status"], formats.MISSING))}'
         f"</span>{stage_badge}{agent}</td>"
         f"<td>{scores.badge(row)}</td>"
         f"<td>{_last(row)}</td>"
@@ -296,7 +296,7 @@ def _last(row: Row) -> str:
         lines.append('<span class="m-soft">Sem mensagens</span>')
     if row["is_in_queue"] and row["idle_level"]:
         lines.append(
-            f'<span class="m-soft">Esfriando: {lists.IDLE_LEVELS[row["idle_level"]]}</span>'
+            f'<span class="m-soft">Esfriando: {words.IDLE_LEVELS[row["idle_level"]]}</span>'
         )
     window = _int(row["free_window_seconds"])
     if window is not None:

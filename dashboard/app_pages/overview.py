@@ -9,7 +9,17 @@ from typing import Literal
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, definitions, filters, formats, frame, lists, navigation, queries
+from dashboard import (
+    charts,
+    definitions,
+    filters,
+    formats,
+    frame,
+    lists,
+    navigation,
+    queries,
+    words,
+)
 from dashboard.auth import Visit
 from dashboard.filters import Filters
 from dashboard.frame import Column
@@ -525,7 +535,7 @@ def hours_by_weekday(cells: pd.DataFrame) -> pd.DataFrame:
 
 def show_statuses(rows: pd.DataFrame, *, dark: bool) -> None:
     """How the conversations of the period stand now."""
-    named = rows.assign(name=[formats.STATUSES.get(str(one), "Outra") for one in rows["status"]])
+    named = rows.assign(name=[words.STATUSES.get(str(one), "Outra") for one in rows["status"]])
     frame.panel(
         "statuses",
         "Situação de agora",
