@@ -91,11 +91,5 @@ def link(name: PageName, label: str, parameters: Parameters | None = None) -> No
     st.page_link(_page(page), label=label, query_params=_own(parameters))
 
 
-def go(name: PageName, parameters: Parameters) -> None:
-    """Leave for another page at once."""
-    (page,) = (page for page in PAGES if page.name == name)
-    st.switch_page(_page(page), query_params=_own(parameters))
-
-
 def _own(parameters: Parameters | None) -> Parameters:
     return {name: value for name, value in (parameters or {}).items() if name not in SHARED}
