@@ -16,9 +16,12 @@ def main() -> None:
         visit = dashboard.sessions.visit(token)
         page = st.navigation(navigation.pages(visit), position="hidden")
         frame.header(visit, dashboard.brand_name)
-        with navigation.menu():
-            saved.menu(visit, navigation.at(page.url_path))
-        page.run()
+        here = navigation.at(page.url_path)
+        st.set_page_config(page_title=f"{here.title} · {dashboard.brand_name}")
+        with navigation.menu(here):
+            saved.menu(visit, here)
+        with frame.loading():
+            page.run()
     except SessionEndedError:
         frame.session_ended()
 

@@ -58,9 +58,11 @@ MEDIA_TYPES: dict[FileFormat, str] = {
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
 INBOX_NAMES = "select inbox_id, name from marts.dim_inboxes where tenant_id = %(tenant_id)s"
-AGENT_NAME = (
-    "select name from marts.dim_agents where tenant_id = %(tenant_id)s and agent_id = %(agent_id)s"
-)
+AGENT_NAMES = """
+select agent_id, name
+from marts.dim_agents
+where tenant_id = %(tenant_id)s and agent_id in (%(agent_id)s, %(replied_by)s)
+"""
 
 
 class RefusedError(Exception):
@@ -331,21 +333,21 @@ class Exports:
                 400, "Caixa de entrada desconhecida",
                 "Uma das caixas escolhidas não é mais desta conta. Abra a página de novo.",
             )  # fmt: skip
-        agent = connection.execute(AGENT_NAME, values).fetchone()
+        agents = connection.execute(AGENT_NAMES, values).fetchall()
         inbox_names = tuple(names[inbox_id] for inbox_id in wanted.filters.inbox_ids)
         period = wanted.filters
         return Named(
             Filters(period.start, period.end, period.inbox_ids, inbox_names),
-            agent[0] if agent else None,
+            dict(agents),
         )
 
 
 @dataclass(frozen=True)
 class Named:
-    """Filters with the names of inboxes, and the agent's where one is asked for."""
+    """Filters with the names of inboxes, and of the agents that are asked for, by id."""
 
     filters: Filters
-    agent_name: str | None
+    agent_names: Mapping[int, str | None]
 
 
 class Download(Response):
@@ -415,15 +417,15 @@ def notes(
 ) -> list[tuple[str, str]]:
     """The filters in words, as the second file has them."""
     timezone = viewer.timezone or "America/Sao_Paulo"
-    chosen, part = lists.LISTS[selection.name], selection.part
+    chosen = lists.LISTS[selection.name]
     period = f"{formats.day(named.filters.start)} a {formats.day(named.filters.end)}"
     given = [
         ("Cliente", viewer.tenant_name),
         ("Arquivo", export_files.TITLES[kind]),
-        ("Período", period if chosen.dated_by else "não se aplica: a lista é deste momento"),
+        ("Período", period if chosen.has_period else "não se aplica: a lista é deste momento"),
         ("Caixas de entrada", ", ".join(named.filters.inbox_names) or "todas"),
         ("Lista", chosen.title),
-        *described(selection, named.agent_name or (str(part.agent_id) if part.agent_id else None)),
+        *described(selection, named.agent_names),
         ("Gerado em", formats.moment(datetime.now(UTC), timezone)),
         ("Gerado por", viewer.email),
         ("Fuso horário", timezone),
@@ -437,11 +439,19 @@ def notes(
     return [(name, value) for name, value in given if value is not None]
 
 
-def described(selection: Selection, agent_name: str | None) -> list[tuple[str, str]]:
+def described(selection: Selection, agent_names: Mapping[int, str | None]) -> list[tuple[str, str]]:
     """The filters beside list, period and inboxes, in words."""
     part = selection.part
+
+    def agent(agent_id: int | None) -> str | None:
+        if agent_id is None:
+            return None
+        return (agent_names.get(agent_id) or str(agent_id)) if agent_id else "Sem agente"
+
     given = [
-        ("Atendente", agent_name),
+        ("Atendente", agent(part.agent_id)),
+        ("Resposta de", agent(part.replied_by)),
+        ("Nota", None if part.rating is None else str(part.rating)),
         ("Canal", part.channel and words.CHANNELS.get(part.channel, part.channel)),
         ("Situação", part.status and words.STATUSES[part.status]),
         (

@@ -121,7 +121,7 @@ def _choose_period(today: date, first_date: date | None) -> tuple[date, date] | 
             st.caption("Escolha a data inicial e a final.")
             return None
         # One day alone: the other is still to be chosen, or the address says the same twice.
-        return chosen[0], chosen[-1]
+        return min(chosen), max(chosen)
     if preset == MONTH:
         return today.replace(day=1), today
     return today - timedelta(days=int(preset or DEFAULT_PRESET) - 1), today
@@ -132,6 +132,13 @@ def _choose_inboxes(visit: Visit) -> tuple[tuple[int, ...], tuple[str, ...]]:
     names = inbox_names(queries.inboxes(visit))
     if len(names) < 2:
         return (), ()
+    unknown = [name for name in st.query_params.get_all(INBOX) if name not in names.values()]
+    if unknown:
+        st.warning(
+            "O endereço pede uma caixa de entrada que não existe mais, ou mudou de nome: "
+            f"{formats.plain_markdown(', '.join(unknown)[:200])}. Confira as caixas escolhidas.",
+            icon="⚠️",
+        )
     chosen = st.multiselect(
         "Caixas de entrada",
         list(names.values()),
@@ -154,7 +161,10 @@ def inbox_names_of(inboxes: Iterable[tuple[int, str]]) -> dict[int, str]:
     """The same, of pairs of id and name."""
     given = list(inboxes)
     counts = Counter(name for _, name in given)
-    return {
-        int(inbox_id): name if counts[name] == 1 else f"{name} ({inbox_id})"
-        for inbox_id, name in given
-    }
+    names: dict[int, str] = {}
+    for inbox_id, name in given:
+        own = name if counts[name] == 1 else f"{name} ({inbox_id})"
+        while own in names.values():  # another one is called just so
+            own += f" ({inbox_id})"
+        names[int(inbox_id)] = own
+    return names

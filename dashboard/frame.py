@@ -1,7 +1,7 @@
 """What surrounds every page: styles, whose data it is, how old it is, the way out; panels."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from html import escape
@@ -219,6 +219,16 @@ def contents(
             summary = "<summary>Ver como tabela</summary>"
             html = f'<details class="m-details">{summary}{html}</details>'
         st.html(html)
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Says that numbers are being read while the block runs, in a corner that moves nothing."""
+    # Entered in the corner, left after the page: the page itself is drawn where it belongs.
+    with ExitStack() as stack:
+        with st.container(key="loading"):
+            stack.enter_context(st.spinner("Lendo os números…"))
+        yield
 
 
 def empty(title: str, reason: str) -> None:

@@ -19,12 +19,17 @@ PARAMETER, PATH = "lista", "/leads"
 @dataclass(frozen=True)
 class ListOf:
     """`condition` is over marts.fct_conversations as conversations; `dated_by` is its date column
-    that the period bounds, None where a list is of this moment.
+    that the period bounds, None where a list is of this moment or bounds something else by itself.
     """
 
     title: str
     condition: LiteralString
     dated_by: LiteralString | None = "created_date"
+
+    @property
+    def has_period(self) -> bool:
+        """Whether the period matters."""
+        return self.dated_by is not None or "%(start)s" in self.condition
 
 
 REPLIES: LiteralString = (
@@ -103,7 +108,6 @@ LISTS: dict[str, ListOf] = {
     ),
 }  # fmt: skip
 DEFAULT = "todas"
-# Values of the marts in the customer's words, as pages and addresses say them.
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.navigation.page import StreamlitPage
 
 from dashboard.auth import Visit
-from dashboard.filters import SHARED, Parameters
+from dashboard.filters import SHARED, Parameters, shared_parameters
 
 PageName = Literal["overview", "channels", "leads", "conversations", "service", "quality", "export"]
 
@@ -23,13 +23,14 @@ class MenuPage:
     name: PageName
     path: str
     title: str
+    has_filters: bool = True
 
 
 PAGES = (
     MenuPage("overview", "/", "Visão geral"),
     MenuPage("channels", "/canais", "Canais"),
     MenuPage("leads", "/leads", "Leads"),
-    MenuPage("conversations", "/conversas", "Conversas"),
+    MenuPage("conversations", "/conversas", "Conversas", has_filters=False),
     MenuPage("service", "/atendimento", "Atendimento"),
     MenuPage("quality", "/qualidade", "Qualidade dos dados"),
     MenuPage("export", "/exportar", "Exportar"),
@@ -64,11 +65,16 @@ def _page(page: MenuPage, visit: Visit | None = None) -> StreamlitPage:
     )
 
 
-def menu() -> DeltaGenerator:
-    """The bar of pages, with room for more; filters go along by themselves (filters.choose)."""
+def menu(here: MenuPage) -> DeltaGenerator:
+    """The bar of pages, with room for more.
+
+    Filters go along by themselves from a page that draws them (filters.choose); from the others
+    the address says them, twice would be too often.
+    """
     bar = st.container(horizontal=True, key="menu")
+    parameters = None if here.has_filters else shared_parameters()
     for page in PAGES:
-        bar.page_link(_page(page), label=page.title)
+        bar.page_link(_page(page), label=page.title, query_params=parameters)
     return bar
 
 

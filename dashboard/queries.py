@@ -97,7 +97,7 @@ periods as (
         false as is_current,
         start_date - days as start_date,
         end_date - days as end_date,
-        end_date - days - 1 as last_whole_date,
+        least(end_date, local_end::date) - days - 1 as last_whole_date,
         (local_end - days * interval '1 day') at time zone %(timezone)s as end_at
     from bounds
 
@@ -139,7 +139,8 @@ summed as (
     from periods
     inner join marts.fct_conversations as conversations
         on conversations.tenant_id = %(tenant_id)s
-        and conversations.created_date = periods.end_date
+        and conversations.created_date > periods.last_whole_date
+        and conversations.created_date between periods.start_date and periods.end_date
         and conversations.created_at < periods.end_at
         and (%(inbox_ids)s::bigint[] is null or conversations.inbox_id = any(%(inbox_ids)s))
     where periods.last_whole_date < periods.end_date
@@ -252,7 +253,13 @@ with parts as (
         (least(14, days) * position / days)::integer as part,
         min(%(start)s::date + position) as start_date,
         max(%(start)s::date + position) as end_date
-    from (select %(end)s::date - %(start)s::date + 1 as days) as period
+    -- Without the day that is still running, unless there is no other.
+    from (
+        select greatest(
+            least(%(end)s::date, (%(as_of)s::timestamptz at time zone %(timezone)s)::date - 1),
+            %(start)s::date
+        ) - %(start)s::date + 1 as days
+    ) as period
     cross join generate_series(0, days - 1) as position
     group by part
 
@@ -1624,7 +1631,7 @@ def trend(visit: Visit, filters: "Filters") -> pd.DataFrame:
     conversations_per_day, lead_rate, crm_rate, unanswered_share, mean_score,
     first_reply_median_seconds.
     """
-    return _ask(visit, TREND, **_chosen(filters))
+    return _ask(visit, TREND, **_chosen(filters), **_clock(visit))
 
 
 def waiting(

@@ -87,7 +87,7 @@ def details(row: Row, correct: str | None) -> str:
 
 def heading(row: Row) -> str:
     """HTML: whose score, and the score."""
-    name = escape(row["contact_name"] or "Sem nome")
+    name = escape((row["contact_name"] or "").strip() or "Sem nome")
     return (
         f'<div class="m-facts"><p><b><bdi>{name}</bdi></b> · nº{formats.NBSP}'
         f"{row['display_id']}</p>"

@@ -96,7 +96,7 @@ def search(visit: Visit, text: str) -> list[Row]:
 
 def _found(row: Row, shown: list[int]) -> str:
     href = escape(address([*shown, int(row["conversation_id"])]))
-    name = escape(row["contact_name"] or "Sem nome")
+    name = escape((row["contact_name"] or "").strip() or "Sem nome")
     side = words.SIDES.get(row["last_side"] or "", ("", ""))
     idle = row["idle_seconds"]
     last = f"{side[0]} há {formats.duration(idle)}" if idle is not None else "sem mensagens"
@@ -129,8 +129,8 @@ def show_conversation(visit: Visit, row: Row, inboxes: dict[int, str], shown: li
         correct = (
             filters.href(
                 lists.PATH,
-                {lists.PARAMETER: "historico", lists.TEXT: f"#{row['display_id']}",
-                 "corrigir": str(conversation_id)},
+                {**filters.shared_parameters(), lists.PARAMETER: "historico",
+                 lists.TEXT: f"#{row['display_id']}", "corrigir": str(conversation_id)},
             )
             if visit.viewer.role in scores.CORRECTORS
             else None
@@ -150,7 +150,7 @@ def _limit() -> int:
 
 def header(row: Row, inboxes: dict[int, str], close: str) -> str:
     """HTML: contact, where, state, and the ways out."""
-    name = escape(row["contact_name"] or "Sem nome")
+    name = escape((row["contact_name"] or "").strip() or "Sem nome")
     inbox = inboxes.get(int(row["inbox_id"] or 0), words.channel(row["channel"] or ""))
     said = [row["contact_phone"], f"nº{formats.NBSP}{row['display_id']}", inbox]
     said += [f"com {row['agent_name']}"] if row["agent_name"] else []

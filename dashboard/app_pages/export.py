@@ -65,6 +65,8 @@ def show_selection(visit: Visit, chosen: Filters, selection: Selection) -> None:
     key = f"export-list-{selection.name}"
 
     def turn() -> None:
+        for parameter in lists.ADDRESSES.values():
+            st.query_params.pop(parameter, None)
         st.query_params[lists.PARAMETER] = st.session_state[key]
 
     with st.container(horizontal=True, vertical_alignment="bottom", key="export-selection"):
@@ -78,15 +80,12 @@ def show_selection(visit: Visit, chosen: Filters, selection: Selection) -> None:
             width=280,
         )
         navigation.link("leads", "Ver e filtrar em Leads", selection.parameters())
-    dated = lists.LISTS[selection.name].dated_by
+    dated = lists.LISTS[selection.name].has_period
     words = [chosen.text if dated else "neste momento, sem período"]
     if not dated and chosen.inbox_names:
         words.append(", ".join(chosen.inbox_names))
-    agent_id = selection.part.agent_id
-    words += [
-        f"{name}: {value}"
-        for name, value in exports.described(selection, str(agent_id) if agent_id else None)
-    ]
+    agents: dict[int, str | None] = dict(queries.agents(visit).itertuples(index=False))
+    words += [f"{name}: {value}" for name, value in exports.described(selection, agents)]
     st.text(" · ".join(words))
 
 

@@ -10,6 +10,7 @@ import streamlit as st
 
 from dashboard import filters, formats, frame, lists, queries, scores, words
 from dashboard.auth import Visit
+from dashboard.exports import EXPORTERS
 from dashboard.filters import Filters, Parameters
 from dashboard.lists import Selection
 from dashboard.scores import Row
@@ -190,22 +191,29 @@ def show_what(visit: Visit, chosen: Filters, selection: Selection, total: int) -
         for text, without in chips
     )
     purpose = TABS[selection.name].purpose if selection.name in TABS else ""
-    when = chosen.text if chosen_list.dated_by else "De qualquer data, até a última carga"
-    if not chosen_list.dated_by and chosen.inbox_names:
+    when = chosen.text if chosen_list.has_period else "De qualquer data, até a última carga"
+    if not chosen_list.has_period and chosen.inbox_names:
         when += f" · {', '.join(chosen.inbox_names)}"
+    export = ""
+    if visit.viewer.role in EXPORTERS:
+        href = escape(filters.href("/exportar", selection.parameters()))
+        export = f'<a href="{href}" target="_self">Exportar esta lista</a>'
     st.html(
         f'<div class="m-what" role="status"><strong>'
         f"{formats.count(total, 'conversa', 'conversas')}</strong>{html}"
-        f"<span>{escape(' · '.join(filter(None, (when, purpose))))}</span></div>"
+        f"<span>{escape(' · '.join(filter(None, (when, purpose))))}</span>{export}</div>"
     )
 
 
 def _parts(visit: Visit, selection: Selection) -> dict[str, str]:
     """What narrows the list, by field of the Part, in words; status has a filter of its own."""
     part, said = selection.part, {}
-    if part.agent_id is not None:
-        names = queries.agents(visit).set_index("agent_id")["name"]
-        said["agent_id"] = f"Pessoa: {names.get(part.agent_id) or f'nº {part.agent_id}'}"
+    people = (("agent_id", part.agent_id, "Pessoa"), ("replied_by", part.replied_by, "Resposta de"))
+    for field, agent_id, label in people:
+        if agent_id is not None:
+            said[field] = f"{label}: {agent_name(visit, agent_id)}"
+    if part.rating is not None:
+        said["rating"] = f"Nota {part.rating}"
     if part.channel:
         said["channel"] = f"Canal: {words.channel(part.channel)}"
     if part.weekday is not None and 1 <= part.weekday <= 7:
@@ -223,8 +231,18 @@ def _parts(visit: Visit, selection: Selection) -> dict[str, str]:
     return said
 
 
-def _address(selection: Selection, **more: str) -> str:
-    parameters: Parameters = {**selection.parameters(), **more}
+def agent_name(visit: Visit, agent_id: int) -> str:
+    """A person's name, its id where the marts have none; 0 is nobody."""
+    if not agent_id:
+        return "Sem agente"
+    names = queries.agents(visit).set_index("agent_id")["name"]
+    return str(names.get(agent_id) or f"nº {agent_id}")
+
+
+def _address(selection: Selection, *kept: str, **more: str) -> str:
+    """Of this page with another selection; the order, and what else is `kept`, stay."""
+    given = {name: st.query_params[name] for name in (ORDER, *kept) if name in st.query_params}
+    parameters: Parameters = {**selection.parameters(), **given, **more}
     return filters.href(lists.PATH, parameters)
 
 
@@ -232,8 +250,8 @@ def _why_empty(selection: Selection) -> str:
     if selection.text or selection.lead_class or selection.score_from or selection.part.status:
         return "Nenhuma conversa passa por todos os filtros: tire um deles."
     if selection.name == "aguardando":
-        return "Ninguém está esperando resposta: todas as conversas abertas foram respondidas."
-    if lists.LISTS[selection.name].dated_by:
+        return "Ninguém está esperando: nenhuma conversa em aberto tem o contato por último."
+    if lists.LISTS[selection.name].has_period:
         return "Não há nenhuma neste período: escolha um período maior."
     return "Não há nenhuma até a última carga."
 
@@ -242,7 +260,7 @@ def table(rows: list[Row], inboxes: dict[int, str], selection: Selection, visit:
     """HTML of rows of queries.leads; cards on a phone (pages.css)."""
     may_correct = visit.viewer.role in scores.CORRECTORS
     body = "".join(
-        _row(row, inboxes, _address(selection, **{CORRECT: str(row["conversation_id"])})
+        _row(row, inboxes, _address(selection, PAGE, **{CORRECT: str(row["conversation_id"])})
              if may_correct else None)
         for row in rows
     )  # fmt: skip
@@ -255,14 +273,16 @@ def table(rows: list[Row], inboxes: dict[int, str], selection: Selection, visit:
 
 
 def _row(row: Row, inboxes: dict[int, str], correct: str | None) -> str:
-    name = escape(row["contact_name"] or "Sem nome")
+    name = escape((row["contact_name"] or "").strip() or "Sem nome")
     phone = (
         f'<span class="m-soft">{escape(row["contact_phone"])}</span>'
         if row["contact_phone"] and row["contact_phone"] != row["contact_name"]
         else ""
     )
     inbox = escape(inboxes.get(_int(row["inbox_id"]) or 0, words.channel(row["channel"])))
-    address = filters.href("/conversas", {"conversa": str(row["conversation_id"])})
+    address = filters.href(
+        "/conversas", {**filters.shared_parameters(), "conversa": str(row["conversation_id"])}
+    )
     agent = f'<span class="m-soft">{escape(row["agent_name"])}</span>' if row["agent_name"] else ""
     stage = words.STAGES.get(row["stage"] or "")
     stage_badge = f'<span class="m-badge m-stage">{stage}</span>' if stage else ""

@@ -72,7 +72,9 @@ def show(visit: Visit) -> None:
         last_date: date | None = coverage["last_date"]
         frame.empty(
             "Nenhuma conversa neste período",
-            f"A conversa mais recente é de {formats.day(last_date)}: escolha um período maior."
+            "Nestas caixas de entrada não há nenhuma: escolha outras, ou um período maior."
+            if chosen.inbox_ids
+            else f"A conversa mais recente é de {formats.day(last_date)}: escolha um período maior."
             if last_date
             else "Ainda não chegou nenhuma conversa nas caixas de entrada desta conta.",
         )
@@ -134,8 +136,8 @@ def waiting_html(rows: pd.DataFrame, names: dict[int, str], timezone: str) -> st
     if rows.empty:
         return (
             f'<p class="m-now"><b>0</b> {moment}</p>'
-            '<p class="m-calm">Ninguém espera resposta: a última mensagem de cada conversa '
-            "em aberto é da sua equipe.</p>"
+            '<p class="m-calm">Ninguém espera resposta: nenhuma conversa em aberto tem o contato '
+            "por último.</p>"
         )
     first = rows.iloc[0]
     longest = (
@@ -145,7 +147,8 @@ def waiting_html(rows: pd.DataFrame, names: dict[int, str], timezone: str) -> st
     )
     items = "".join(
         f'<li><a href="{escape(_conversation(row["conversation_id"]))}" target="_self">'
-        f"<b>{escape('Contato sem nome' if pd.isna(row['contact']) else row['contact'])}</b>"
+        f"<b><bdi>{escape('Contato sem nome' if pd.isna(row['contact']) else row['contact'])}"
+        "</bdi></b>"
         f'<span class="m-since"{_moment_title(row, timezone)}>{_since(row)}</span>'
         f"<small>{escape(names.get(row['inbox_id'], formats.MISSING))}</small></a></li>"
         for _, row in rows.iterrows()

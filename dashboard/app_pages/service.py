@@ -47,11 +47,14 @@ def show(visit: Visit) -> None:
     now = queries.waiting_now(visit, chosen).iloc[0]
     st.caption(period_text(kpis, formats.plain_markdown(chosen.text)))
     show_cards(cards(kpis, now))
-    if not (kpis["conversations"] or kpis["replies"] or kpis["first_resolutions"]):
+    happened = ("conversations", "replies", "first_resolutions", "ratings")
+    if not any(kpis[name] for name in happened):
         last_date = coverage["last_date"]
         frame.empty(
             "Nenhum atendimento neste período",
-            f"A conversa mais recente é de {formats.day(last_date)}: escolha um período maior."
+            "Nestas caixas de entrada não há nenhuma: escolha outras, ou um período maior."
+            if chosen.inbox_ids
+            else f"A conversa mais recente é de {formats.day(last_date)}: escolha um período maior."
             if last_date
             else "Ainda não chegou nenhuma conversa nas caixas de entrada desta conta.",
         )
