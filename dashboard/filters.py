@@ -1,8 +1,7 @@
 """The filters that every page shares: period and inboxes, kept in the address, never the tenant."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from urllib.parse import urlencode
@@ -57,31 +56,33 @@ def choose(visit: Visit, first_date: date | None) -> Filters | None:
     Beside the page's own controls when called in a container of theirs.
     """
     today = datetime.now(ZoneInfo(visit.timezone)).date()
-    with (
-        _of_the_app(),
-        st.container(horizontal=True, vertical_alignment="bottom", key="filters"),
-    ):
+    with st.container(horizontal=True, vertical_alignment="bottom", key="filters"):
         period = _choose_period(today, first_date)
         inbox_ids, inbox_names = _choose_inboxes(visit)
+    _keep_in_links()
     return Filters(*period, inbox_ids, inbox_names) if period else None
 
 
-@contextmanager
-def _of_the_app() -> Iterator[None]:
-    """Widgets of the app and no page's own: what is bound by a page's widgets, Streamlit takes out
-    of the address when another page is gone to.
+def _keep_in_links() -> None:
+    """Let a link within the site carry the filters to another page.
+
+    Streamlit takes what is bound to the widgets of one page out of the address of the next. The
+    browser keeps address and widgets together without this note of the server's.
     """
     context = get_script_run_ctx()
     if context is None:
-        raise RuntimeError("filters are chosen on a page")
-    with context.run_with_active_hash(context.pages_manager.main_script_hash):
-        yield
+        return
+    with context.session_state.query_params() as bound:
+        for name in SHARED:
+            if binding := bound.get_binding_for_param(name):
+                bound.unbind_widget(binding.widget_id)
 
 
 def shared_parameters() -> Parameters:
     """What of this page's address goes along to another page."""
     given = {name: st.query_params.get_all(name) for name in SHARED}
-    return {name: list(values) for name, values in given.items() if values}
+    # The browser's address may say what is bound, and what a link said, twice.
+    return {name: list(dict.fromkeys(values)) for name, values in given.items() if values}
 
 
 def href(path: str, parameters: Parameters) -> str:
@@ -122,6 +123,8 @@ def _choose_period(today: date, first_date: date | None) -> tuple[date, date] | 
             return None
         # One day alone: the other is still to be chosen, or the address says the same twice.
         return min(chosen), max(chosen)
+    # What is bound to a widget that is gone, Streamlit would take out itself: see _keep_in_links.
+    st.query_params.pop(DATES, None)
     if preset == MONTH:
         return today.replace(day=1), today
     return today - timedelta(days=int(preset or DEFAULT_PRESET) - 1), today

@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.navigation.page import StreamlitPage
 
 from dashboard.auth import Visit
-from dashboard.filters import SHARED, Parameters, shared_parameters
+from dashboard.filters import Parameters, shared_parameters
 
 PageName = Literal["overview", "channels", "leads", "conversations", "service", "quality", "export"]
 
@@ -23,14 +23,13 @@ class MenuPage:
     name: PageName
     path: str
     title: str
-    has_filters: bool = True
 
 
 PAGES = (
     MenuPage("overview", "/", "Visão geral"),
     MenuPage("channels", "/canais", "Canais"),
     MenuPage("leads", "/leads", "Leads"),
-    MenuPage("conversations", "/conversas", "Conversas", has_filters=False),
+    MenuPage("conversations", "/conversas", "Conversas"),
     MenuPage("service", "/atendimento", "Atendimento"),
     MenuPage("quality", "/qualidade", "Qualidade dos dados"),
     MenuPage("export", "/exportar", "Exportar"),
@@ -65,16 +64,11 @@ def _page(page: MenuPage, visit: Visit | None = None) -> StreamlitPage:
     )
 
 
-def menu(here: MenuPage) -> DeltaGenerator:
-    """The bar of pages, with room for more.
-
-    Filters go along by themselves from a page that draws them (filters.choose); from the others
-    the address says them, twice would be too often.
-    """
+def menu() -> DeltaGenerator:
+    """The bar of pages, with room for more; the filters go along in the address."""
     bar = st.container(horizontal=True, key="menu")
-    parameters = None if here.has_filters else shared_parameters()
     for page in PAGES:
-        bar.page_link(_page(page), label=page.title, query_params=parameters)
+        bar.page_link(_page(page), label=page.title, query_params=shared_parameters())
     return bar
 
 
@@ -90,12 +84,10 @@ def at(url_path: str) -> MenuPage:
 
 
 def link(name: PageName, label: str, parameters: Parameters | None = None) -> None:
-    """A link to a page, with what its address says. The filters go along by themselves: one to
-    another period or inbox is written as HTML.
+    """A link to a page, with what its address says beside the filters of this one. One to another
+    period or inbox is written as HTML: a page that is there already keeps its own.
     """
     (page,) = (page for page in PAGES if page.name == name)
-    st.page_link(_page(page), label=label, query_params=_own(parameters))
-
-
-def _own(parameters: Parameters | None) -> Parameters:
-    return {name: value for name, value in (parameters or {}).items() if name not in SHARED}
+    st.page_link(
+        _page(page), label=label, query_params={**shared_parameters(), **(parameters or {})}
+    )
