@@ -180,11 +180,15 @@ class _BatchRun:
                 return True
             path = await self._write(batch)
             try:
+                if not await self._may_leave(batch):  # others' files took their time
+                    return False
                 file_id = await self.client.upload(path)
             finally:
                 path.unlink()
             await self._set(batch, state="uploaded", input_file_id=file_id)
             return True
+        if batch.state == "uploaded" and not await self._may_leave(batch):
+            return False
         if batch.state == "uploaded":
             remote_id = await self.client.submit(batch.input_file_id or "")
             await self._set(batch, state="submitted", remote_id=remote_id)
@@ -213,14 +217,23 @@ class _BatchRun:
         )
         return await rows.fetchone() is not None
 
-    async def _set(self, batch: Batch, **values: str) -> None:
-        for column, value in values.items():
-            await self.states.execute(
-                f"update ai.batches set {column} = %s, finished_at ="  # noqa: S608  # ours
-                " case when state in ('stored', 'failed') then coalesce(finished_at, now()) end"
-                " where (tenant_id, id) = (%s, %s)".encode(),
-                [value, batch.tenant_id, batch.id],
-            )
+    async def _may_leave(self, batch: Batch) -> bool:
+        """Whether its tenant sends texts outside at this very moment."""
+        rows = await self.states.execute(
+            "select ai_outside_allowed and status = 'active' from app.tenants where id = %s",
+            [batch.tenant_id],
+        )
+        return await rows.fetchone() == (True,)
+
+    async def _set(self, batch: Batch, *, state: str, **values: str) -> None:
+        """All at once: a state is never there without what belongs to it."""
+        columns = "".join(f", {column} = %({column})s" for column in values)
+        await self.states.execute(
+            f"update ai.batches set state = %(state)s{columns}, finished_at ="  # noqa: S608  # ours
+            " case when %(state)s in ('stored', 'failed') then now() end"
+            " where (tenant_id, id) = (%(tenant_id)s, %(id)s)".encode(),
+            {"state": state, "tenant_id": batch.tenant_id, "id": batch.id, **values},
+        )
 
     async def _write(self, batch: Batch) -> Path:
         """The file of requests, for the owner's eyes, from the rows that claimed them."""

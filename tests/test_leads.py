@@ -51,7 +51,20 @@ UNDATED = {
     " inbox_id = any(%s) and last_message_at <= timestamptz '2026-06-29 18:00+00'",
     "historico": "select count(*) from marts.fct_conversations where tenant_id = %s and inbox_id"
     " = any(%s)",
+    "nao-resolvidas": "select count(*) from marts.fct_conversations where tenant_id = %s and"
+    " inbox_id = any(%s) and status <> 'resolved'",
 }  # fmt: skip
+# By the conversation's day, a condition over the facts; by other days, the conversations of rows.
+MISSING = {
+    "sem-telefone": "contact_phone is null",
+    "sem-contato": "contact_phone is null and contact_email is null",
+    "sem-nome": "coalesce(trim(contact_name), '') = ''",
+}
+OF_ROWS = {
+    "respostas": ("fct_replies", "replied_date", "true"),
+    "primeiras-respostas": ("fct_replies", "replied_date", "is_first"),
+    "nao-entregues": ("fct_messages", "created_date", "delivery_status = 'failed'"),
+}
 
 
 def of_sample(pipeline: Pipeline, sessions: Sessions) -> dict[int, Visit]:
@@ -77,7 +90,7 @@ def ids_of(
 
 
 def test_every_list_has_as_many_as_its_number(pipeline: Pipeline, sessions: Sessions) -> None:
-    assert {*DAILY, *UNDATED} == set(LISTS)
+    assert {*DAILY, *UNDATED, *MISSING, *OF_ROWS} == set(LISTS)
     for tenant_id, visit in of_sample(pipeline, sessions).items():
         inboxes = [int(id_) for id_ in queries.inboxes(visit)["inbox_id"]]
         for chosen in ((), tuple(inboxes[:1])):
@@ -92,6 +105,20 @@ def test_every_list_has_as_many_as_its_number(pipeline: Pipeline, sessions: Sess
                 selection = Selection(name)
                 assert queries.selected(visit, filters, selection) == expected, name
                 assert len(ids_of(visit, selection, filters)) == expected, name
+            for name, condition in MISSING.items():
+                ((expected,),) = pipeline.query(
+                    "select count(*) from marts.fct_conversations where tenant_id = %s"
+                    f" and created_date between %s and %s and inbox_id = any(%s) and {condition}",
+                    tenant_id, START, END, asked,
+                )  # fmt: skip
+                assert queries.selected(visit, filters, Selection(name)) == expected, name
+            for name, (mart, day, condition) in OF_ROWS.items():
+                ((expected,),) = pipeline.query(
+                    f"select count(distinct conversation_id) from marts.{mart} where tenant_id = %s"
+                    f" and {day} between %s and %s and inbox_id = any(%s) and {condition}",
+                    tenant_id, START, END, asked,
+                )  # fmt: skip
+                assert queries.selected(visit, filters, Selection(name)) == expected, name
             for name, sql in UNDATED.items():
                 ((expected,),) = pipeline.query(sql, tenant_id, asked)
                 assert expected > 0
