@@ -211,7 +211,7 @@ class SettingsPage:
             request, form, self._sessions.set_ai_budget, usd,
             done="Orçamento salvo. Ele vale já na próxima avaliação.",
             refusals={
-                "above": "O orçamento passa do máximo do plano: fale com a agência.",
+                "above": "O orçamento passa do máximo que a agência permite: fale com ela.",
                 "invalid": "Escreva o orçamento do mês em dólares; 0 é não gastar nada.",
             },
         )  # fmt: skip

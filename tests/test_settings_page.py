@@ -289,7 +289,10 @@ def test_a_plan_bounds_what_an_admin_may_set_and_not_the_agency(served: Served, 
     admin = served.log_in(ADMIN, PASSWORD)
     assert "O plano permite até US$\u00a020,00" in admin.get(PATH).text
     answer = send(served, admin, mine, "ai_budget", budget="20,01")
-    assert (answer.status_code, "passa do máximo do plano" in message(answer)) == (400, True)
+    assert (answer.status_code, "passa do máximo que a agência permite" in message(answer)) == (
+        400,
+        True,
+    )
     assert 'value="20,01"' in answer.text
     assert send(served, admin, mine, "ai_budget", budget="20").status_code == 200
     assert budget_of(bare) == 20
@@ -302,6 +305,11 @@ def test_a_plan_bounds_what_an_admin_may_set_and_not_the_agency(served: Served, 
     assert send(served, agency, mine, "ai_budget", budget="500").status_code == 200
     assert budget_of(bare) == 500
     limits.set_plan(owner, limits.Plan("standard", None, None, None), SYSTEM)
+    # Without a plan's maximum an admin lowers what the agency set, and never raises it.
+    assert send(served, agency, mine, "ai_budget", budget="5").status_code == 200
+    assert send(served, admin, mine, "ai_budget", budget="5,01").status_code == 400
+    assert send(served, admin, mine, "ai_budget", budget="4").status_code == 200
+    assert budget_of(bare) == 4
     assert send(served, agency, mine, "ai_budget", budget="").status_code == 200
     assert budget_of(bare) is None
 

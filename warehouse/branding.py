@@ -2,7 +2,6 @@
 
 import io
 import re
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,12 +46,12 @@ def read_logo(path: Path) -> Logo:
 def clean_logo(content: bytes, source: str) -> Logo:
     """`read_logo` of bytes; `source` begins the message of the UsageError."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # a decompression bomb is a warning at first
-            image = Image.open(io.BytesIO(content), formats=list(FORMATS))
-            if max(image.size) > MAXIMUM_PIXELS:  # known before anything is decoded
-                raise UsageError(f"{source}: more than {MAXIMUM_PIXELS} pixels a side")
-            image.load()
+        # A bomb is known by its size, before anything is decoded. No filter of warnings here: they
+        # are the whole process's, and pages run beside this.
+        image = Image.open(io.BytesIO(content), formats=list(FORMATS))
+        if max(image.size) > MAXIMUM_PIXELS:
+            raise UsageError(f"{source}: more than {MAXIMUM_PIXELS} pixels a side")
+        image.load()
     except UsageError:
         raise
     except Exception as error:  # decoders raise what they like on hostile bytes

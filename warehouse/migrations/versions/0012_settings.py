@@ -255,7 +255,8 @@ begin
     if not page.is_agency and new_budget_usd is null and bounds.most_usd is null then
         return 'invalid';
     end if;
-    if not page.is_agency and new_budget_usd > bounds.most_usd then
+    -- Without a plan's maximum, what the agency set is one: only lower.
+    if not page.is_agency and new_budget_usd > coalesce(bounds.most_usd, bounds.old_usd) then
         return 'above';
     end if;
     if round(new_budget_usd, 2) is not distinct from bounds.old_usd then
