@@ -145,7 +145,11 @@ def _limit() -> int:
     """How many messages of each conversation: the last ones, and more when asked for."""
     given = st.query_params.get(MESSAGES, "")
     is_number = re.fullmatch(r"\d{1,4}", given, flags=re.ASCII)
-    return min(max(int(given), FIRST_MESSAGES), MOST_MESSAGES) if is_number else FIRST_MESSAGES
+    if not is_number:
+        return FIRST_MESSAGES
+    # In the button's steps: each number would be an answer of its own in the cache.
+    steps = -(-max(int(given) - FIRST_MESSAGES, 0) // MORE_MESSAGES)
+    return min(FIRST_MESSAGES + steps * MORE_MESSAGES, MOST_MESSAGES)
 
 
 def header(row: Row, inboxes: dict[int, str], close: str) -> str:
