@@ -1,6 +1,7 @@
 """The dashboard's ASGI app and its server: own routes and Streamlit's pages behind one guard."""
 
 import base64
+import gzip
 import hashlib
 import logging
 import re
@@ -18,11 +19,11 @@ from typing import Any
 import streamlit
 import uvicorn
 from anyio import to_thread
-from starlette.middleware.gzip import GZipMiddleware
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import config
 from streamlit.starlette import App
 
@@ -134,22 +135,59 @@ def create_app(
     )
 
 
+# Answers to these are not the whole file.
+PARTIAL = ("range", "if-none-match", "if-modified-since")
+
+
 class _Compressing:
-    """Streamlit's own files go out compressed, a third of their size.
+    """Streamlit's own files go out compressed, a third of their size, each packed once.
 
     Our pages do not: their length would tell of a session's secrets beside a visitor's own words.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._compressed = GZipMiddleware(app, minimum_size=1000, compresslevel=6)
+        # Their names carry a hash of what is in them; all together 3 MB.
+        self._packed: dict[str, tuple[Message, Message]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith("/static/"):
-            await self._compressed(scope, receive, send)
+        headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
+        if not (
+            scope["type"] == "http"
+            and scope["path"].startswith("/static/")
+            and scope["method"] == "GET"
+            and "gzip" in headers.get("accept-encoding", "")
+            and not any(name in headers for name in PARTIAL)
+        ):
+            plain = [pair for pair in scope.get("headers", ()) if pair[0] != b"accept-encoding"]
+            await self._app({**scope, "headers": plain}, receive, send)
             return
-        headers = [pair for pair in scope.get("headers", ()) if pair[0] != b"accept-encoding"]
-        await self._app({**scope, "headers": headers}, receive, send)
+        answer = self._packed.get(scope["path"]) or await self._pack(scope, receive)
+        for message in answer:
+            await send({**message, "headers": list(message["headers"])} if (
+                "headers" in message
+            ) else message)  # fmt: skip
+
+    async def _pack(self, scope: Scope, receive: Receive) -> tuple[Message, Message]:
+        """The whole answer of the app, packed where that is worth it, and then kept."""
+        said: list[Message] = []
+
+        async def hear(message: Message) -> None:
+            said.append(message)
+
+        await self._app(scope, receive, hear)
+        start = {**said[0], "headers": list(said[0]["headers"])}
+        body = b"".join(message.get("body", b"") for message in said[1:])
+        headers = MutableHeaders(raw=start["headers"])
+        if start["status"] != 200 or len(body) < 1000 or "content-encoding" in headers:
+            return start, {"type": "http.response.body", "body": body}
+        packed = await to_thread.run_sync(gzip.compress, body, 6)
+        headers["content-encoding"] = "gzip"
+        headers["content-length"] = str(len(packed))
+        headers.add_vary_header("Accept-Encoding")
+        answer = (start, {"type": "http.response.body", "body": packed})
+        self._packed[scope["path"]] = answer
+        return answer
 
 
 def configure_streamlit() -> None:
