@@ -193,7 +193,7 @@ def test_hostile_name_and_first_load(browser: Browser, bare: Bare) -> None:
             expect(page.locator(".m-title h1 *")).to_have_count(0)
             expect(page.locator(".m-brand")).to_have_text('<b>Marca</b> & "Cia"')
             expect(page.get_by_text("A primeira carga ainda não terminou")).to_be_visible()
-            assert page.title() == '<b>Marca</b> & "Cia"'
+            assert page.title() == 'Visão geral · <b>Marca</b> & "Cia"'
         with visitor(browser, served) as someone:
             someone.log_in(bare.agency, PASSWORD)
             page = someone.page
