@@ -179,7 +179,10 @@ class _Compressing:
         start = {**said[0], "headers": list(said[0]["headers"])}
         body = b"".join(message.get("body", b"") for message in said[1:])
         headers = MutableHeaders(raw=start["headers"])
-        if start["status"] != 200 or len(body) < 1000 or "content-encoding" in headers:
+        # Whole: a browser that leaves in the middle has the app stop there.
+        is_whole = headers.get("content-length") == str(len(body))
+        is_packed = "content-encoding" in headers
+        if start["status"] != 200 or len(body) < 1000 or is_packed or not is_whole:
             return start, {"type": "http.response.body", "body": body}
         packed = await to_thread.run_sync(gzip.compress, body, 6)
         headers["content-encoding"] = "gzip"

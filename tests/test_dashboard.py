@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import dataclasses
+import gzip
 import hashlib
 import inspect
 import random
@@ -18,6 +19,7 @@ from datetime import UTC, date, datetime, timedelta
 import httpx
 import psycopg
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -25,6 +27,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from dashboard import charts, definitions, formats, frame, queries, state
 from dashboard import guard as guard_module
+from dashboard import server as server_module
 from dashboard.app_pages import overview
 from dashboard.auth import COOKIE_NAME, LoadState, SessionEndedError, Sessions, Visit, token_hash
 from dashboard.filters import Filters
@@ -278,6 +281,41 @@ def test_only_streamlits_own_files_go_out_compressed(served: Served, bare: Bare)
     assert answer.num_bytes_downloaded < len(answer.content) * 0.5
     for path in ("/", "/conta", "/readyz"):
         assert "content-encoding" not in client.get(path).headers
+
+
+def test_a_file_that_was_left_in_the_middle_is_whole_the_next_time() -> None:
+    """What a browser did not wait for is not kept for the others."""
+    whole = b"function () {}" * 1000
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        length = str(len(whole)).encode()
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]}
+        )
+        is_left = (await receive())["type"] == "http.disconnect"
+        await send({"type": "http.response.body", "body": whole[:50] if is_left else whole})
+
+    async def ask(kind: str) -> bytes:
+        said: list[Message] = []
+
+        async def receive() -> Message:
+            return {"type": kind}
+
+        async def send(message: Message) -> None:
+            said.append(message)
+
+        headers = [(b"accept-encoding", b"gzip")]
+        await compressing(
+            {"type": "http", "path": "/static/x.js", "method": "GET", "headers": headers},
+            receive,
+            send,
+        )
+        return bytes(said[1]["body"])
+
+    compressing = server_module._Compressing(app)
+    assert asyncio.run(ask("http.disconnect")) == whole[:50]
+    assert gzip.decompress(asyncio.run(ask("http.request"))) == whole
+    assert gzip.decompress(asyncio.run(ask("http.disconnect"))) == whole  # kept by now
 
 
 def test_identity_header_is_ours_alone(bare: Bare) -> None:
