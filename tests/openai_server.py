@@ -52,6 +52,7 @@ class Server:
     batches: dict[str, dict[str, Any]] = field(default_factory=dict)
     made_files: int = 0
     uploads: list[bytes] = field(default_factory=list)
+    on_upload: Callable[[], None] = lambda: None
     polls_until_done: int = 1
     batch_end: str = "completed"
     base_url: str = ""
@@ -135,6 +136,7 @@ class Server:
         id_ = self._file_id()
         self.files[id_] = content
         self.uploads.append(content)
+        self.on_upload()
         return JSONResponse(
             {"id": id_, "object": "file", "bytes": len(content), "created_at": 1,
              "filename": "x.jsonl", "purpose": "batch", "status": "processed"}

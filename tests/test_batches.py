@@ -176,6 +176,22 @@ def test_a_batch_that_was_given_up_is_due_again(desk: Desk, end: str) -> None:
     assert set(desk.server.answered.values()) == {1}
 
 
+def test_switched_off_while_anothers_file_goes_up(desk: Desk) -> None:
+    """Both tenants' batches wait; the second is switched off while the first one's is sent."""
+    desk.fill("corpo", 3)
+    desk.fill("vizinha", 3, start=1000)
+    second = desk.tenants["vizinha"]
+    assert second > desk.tenants["corpo"]  # the order in which they go
+    off = "update app.tenants set ai_outside_allowed = false where id = %s"
+    desk.server.on_upload = lambda: desk.execute(off, second)
+    desk.enrich(batch=True)
+    assert len(desk.server.uploads) == 1
+    assert b"caso 1000" not in b"".join(desk.server.uploads)
+    assert desk.statuses() == {"ok": 3}
+    assert desk.statuses("local") == {"ok": 3}
+    assert desk.open_claims() == 0
+
+
 def test_a_batch_of_another_model_is_given_up(desk: Desk) -> None:
     from ai_enrich.provider import price_of
 
