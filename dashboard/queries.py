@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from dashboard.filters import Filters
     from dashboard.lists import Selection
 
-if TYPE_CHECKING:
-    from dashboard.filters import Filters
-    from dashboard.lists import Selection
-
 Parameter = date | datetime | str | int | tuple[int, ...] | None
 # DESIGN section 7: nothing on a page is older than this, whatever the data version says.
 CACHE_SECONDS = 300

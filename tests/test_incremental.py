@@ -445,10 +445,14 @@ def test_a_build_of_less_than_everything_is_enough(history: History) -> None:
         lambda: history.change("campaigns", {"id": campaign}, title="Verão"),
     )  # fmt: skip
     queue = "select count(*) from marts.rpt_remarketing_queue where contact_id = %s"
+    noted = "select count(*) from app.changed_conversations"
     for number, change in enumerate(changes):
-        change()
+        for _ in range(50):  # by chance it may hit a row of no conversation, or none at all
+            change()
+            if history.column(noted) != [0]:
+                break
         assert not build(history.settings, history.warehouse, only_if_changed=True).skipped
-        assert history.column("select count(*) from app.changed_conversations") == [0]
+        assert history.column(noted) == [0]
         if number < 2:
             assert owner.execute(queue, [contact_id]).fetchone() == (number,)
     assert build(history.settings, history.warehouse, only_if_changed=True).skipped
