@@ -396,7 +396,8 @@ class _OutsideRun:
                 reply = await client.ask(
                     due.question, again, partial(self._may_leave, due.tenant_id)
                 )
-            except NeverSentError:  # its claim is given up at the end
+            except NeverSentError:
+                await store.give_back(due)
                 self._in_flight.discard(due.key)
                 self._open.discard(due.key)
                 self._settled.set()

@@ -337,6 +337,14 @@ class Store:
         """Give up this run's open claims; those that were in flight count as uncertain."""
         await self._release(self.worker, in_flight)
 
+    async def give_back(self, due: Due) -> None:
+        """Give up this run's claim of a question that was never sent, and its money."""
+        await self._release_where(
+            "worker = %s and tenant_id = %s and conversation_id = %s and transcript_sha256 = %s",
+            [self.worker, *due.key],
+            set(),
+        )
+
     async def release_batch(self, tenant_id: int, batch_id: int, *, may_be_billed: bool) -> None:
         """Give up what a batch has claimed; with `may_be_billed` it counts as uncertain."""
         await self._release_where(
@@ -352,7 +360,7 @@ class Store:
     async def _release_where(
         self,
         condition: LiteralString,
-        values: Sequence[int],
+        values: Sequence[int | str],
         in_flight: set[tuple[int, int, str]] | None,
     ) -> None:
         async with self._claiming, self._connection.transaction():

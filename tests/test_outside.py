@@ -389,6 +389,32 @@ def test_switched_off_what_waits_stays_here(desk: Desk, monkeypatch: pytest.Monk
     assert desk.open_claims() == 0
 
 
+def test_what_stays_here_leaves_its_money_to_others(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The budget of all bears forty questions at once, and the first tenant has claimed them."""
+    monkeypatch.setattr(outside, "LONGEST_PAUSE", 3.0)
+    desk.fill("corpo", 1)
+    desk.enrich()
+    desk.fill("corpo", 100)
+    desk.fill("vizinha", 20, start=1000)
+
+    def trouble(number: int, body: dict[str, object]) -> str | None:
+        if re.search(r"caso 1\d{3}", str(body["messages"])):
+            return None
+        desk.execute(
+            "update app.tenants set ai_outside_allowed = false where id = %s",
+            desk.tenants["corpo"],
+        )
+        return "429:2.5"
+
+    desk.server.trouble = trouble
+    report = desk.enrich(budget_usd=40 * one_request(desk))
+    assert (report.scored_outside, report.skipped) == (20, 0)
+    assert desk.statuses("local") == {"ok": 99}
+    assert desk.open_claims() == 0
+
+
 def test_without_a_provider_nothing_is_asked(desk: Desk) -> None:
     desk.fill("corpo", 5)
     assert enrich(desk.owner, model=FAST_MODEL).scored == 5
