@@ -62,9 +62,9 @@ INTERACTIVE = """
   const app = document.querySelector('[data-testid=stApp]');
   if (!app || app.dataset.testScriptState !== 'notRunning') return false;
   if (document.querySelector('[data-stale=true]')) return false;
-  const boxes = document.querySelectorAll('[class*=st-key-panel-] [data-testid=stPlotlyChart]');
+  const boxes = document.querySelectorAll('[class*=st-key-panel-] [data-testid=stEChartsChart]');
   if (!boxes.length) return false;
-  for (const box of boxes) if (!box.querySelector('.main-svg')) return false;
+  for (const box of boxes) if (!box.querySelector('canvas')) return false;
   return document.body.innerText.includes(expected);
 }
 """

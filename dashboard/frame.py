@@ -1,6 +1,6 @@
 """What surrounds every page: styles, whose data it is, how old it is, the way out; panels."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
 import psycopg
 import streamlit as st
 
 from dashboard import formats, queries
 from dashboard.auth import Visit
+from dashboard.charts import Chart
 from dashboard.forms import csrf_field
 
 STYLES = Path(__file__).parent / "templates" / "pages.css"
@@ -114,6 +114,10 @@ def loaded(visit: Visit) -> pd.Series | None:
     return coverage
 
 
+# Of a frame, by name of the column.
+Row = Mapping[Hashable, Any]
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a table: `name` in the frame, its heading, how a value is written, and where the
@@ -124,7 +128,7 @@ class Column:
     title: str
     write: Callable[[Any], str] = str
     is_number: bool = False
-    link: Callable[[pd.Series], str | None] | None = None
+    link: Callable[[Any], str | None] | None = None
 
 
 def table(rows: pd.DataFrame, columns: Sequence[Column], caption: str) -> str:
@@ -137,7 +141,7 @@ def table(rows: pd.DataFrame, columns: Sequence[Column], caption: str) -> str:
     body = "".join(
         "<tr>" + "".join(_cell(row, column, is_head=not i) for i, column in enumerate(columns))
         + "</tr>"
-        for _, row in rows.iterrows()
+        for row in rows.to_dict("records")
     )  # fmt: skip
     return (
         f'<div class="m-scroll" tabindex="0" role="region" aria-label="{escape(caption)}">'
@@ -150,7 +154,7 @@ def _number_class(column: Column) -> str:
     return ' class="m-number"' if column.is_number else ""
 
 
-def _cell(row: pd.Series, column: Column, *, is_head: bool) -> str:
+def _cell(row: Row, column: Column, *, is_head: bool) -> str:
     value = row[column.name]
     is_null = not isinstance(value, list | tuple) and pd.isna(value)
     text = formats.MISSING if is_null else escape(column.write(value))
@@ -165,7 +169,7 @@ def panel(
     key: str,
     title: str,
     sentence: str,
-    figure: go.Figure | None = None,
+    chart: Chart | None = None,
     *,
     kind: str = "Gráfico",
     rows: pd.DataFrame | None = None,
@@ -180,7 +184,7 @@ def panel(
     """
     with box(key, title, help_text):
         contents(
-            key, title, sentence, figure, kind=kind, rows=rows, columns=columns, is_open=is_open
+            key, title, sentence, chart, kind=kind, rows=rows, columns=columns, is_open=is_open
         )
 
 
@@ -196,7 +200,7 @@ def contents(
     key: str,
     title: str,
     sentence: str,
-    figure: go.Figure | None = None,
+    chart: Chart | None = None,
     *,
     kind: str = "Gráfico",
     rows: pd.DataFrame | None = None,
@@ -205,10 +209,10 @@ def contents(
 ) -> None:
     """What a panel says, its chart and its table, inside its box."""
     st.caption(sentence)
-    if figure is not None:
-        st.plotly_chart(
-            figure,
-            config={"displayModeBar": False},
+    if chart is not None:
+        st.echarts_chart(
+            chart.option,
+            height=chart.height,
             key=f"chart-{key}",
             # Not Markdown: without the signs that formats.markdown put there.
             alt=f"{kind}: {title}. {sentence}".replace("\\", ""),

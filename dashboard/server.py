@@ -1,6 +1,7 @@
 """The dashboard's ASGI app and its server: own routes and Streamlit's pages behind one guard."""
 
 import base64
+import gc
 import gzip
 import hashlib
 import logging
@@ -108,6 +109,9 @@ def create_app(
     async def lifespan(_: App) -> AsyncIterator[None]:
         # Imported once the runtime is there, and before the first visitor would wait for it.
         await to_thread.run_sync(navigation.load_pages)
+        # Streamlit collects garbage after each run; what is there for good is not walked through.
+        gc.collect()
+        gc.freeze()
         try:
             yield
         finally:

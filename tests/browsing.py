@@ -5,10 +5,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import axe_playwright_python
 from playwright.sync_api import Browser, Page, expect
 
+from dashboard.charts import Chart
 from tests.serving import Served
 
 # The sample ends long before today, so the tests ask for its last four weeks by address.
@@ -85,9 +87,12 @@ def visitor(
 
 
 def chart(page: Page) -> None:
-    expect(page.locator("[data-testid=stPlotlyChart] .main-svg").first).to_be_visible(
-        timeout=30_000
-    )
+    expect(page.locator("[data-testid=stEChartsChart] canvas").first).to_be_visible(timeout=30_000)
+
+
+def drawn(chart: Chart, number: int = 0) -> list[Any]:
+    """Values of one of a chart's series."""
+    return [point[1] for point in chart.option["series"][number]["data"]]
 
 
 def card(page: Page, key: str) -> str:
@@ -109,7 +114,7 @@ def serious_findings(page: Page) -> list[str]:
         """async () => (await axe.run(
             {exclude: [['[data-testid=stMultiSelect]'], ['[data-testid=stSelectbox]'],
                 ['[data-testid=stDateInput]'], ['[data-testid=stDataFrame]'],
-                ['[data-testid=stPlotlyChart]'], ['[data-testid=stTooltipIcon]']]},
+                ['[data-testid=stEChartsChart]'], ['[data-testid=stTooltipIcon]']]},
             {resultTypes: ['violations']}
         )).violations"""
     )

@@ -12,11 +12,12 @@ from dashboard import queries, words
 from dashboard.app_pages import conversations
 from dashboard.auth import Sessions
 from dashboard.filters import Parameters
-from tests.browsing import DESKTOP, PHONE, plain, serious_findings, visitor
+from tests.browsing import DESKTOP, PERIOD, PHONE, plain, serious_findings, visitor
 from tests.conftest import Pipeline
 from tests.serving import Served, serving, visits
 
 CHATWOOT = "https://chat.example"
+INBOX = "<img src=x onerror=alert(1)><b>{a} {@[0]}</b>"
 RTL = "\u202eمرحبا abc\u202c"
 LONG = "W" * 10_000
 HOSTILE = (
@@ -149,6 +150,11 @@ def hostile(copied: Pipeline) -> tuple[int, int, int]:
              "\n".join(f"{kind}: {text}" for kind, text in HOSTILE[:2]), [9_000_001], hostile],
         )  # fmt: skip
         connection.execute(
+            "update marts.dim_inboxes set name = %s where tenant_id = %s and inbox_id ="
+            " (select min(inbox_id) from marts.dim_inboxes where tenant_id = %s)",
+            [INBOX, mine, mine],
+        )
+        connection.execute(
             "update marts.fct_conversations set message_count = 150 where conversation_id = %s",
             [long],
         )
@@ -159,6 +165,35 @@ def hostile(copied: Pipeline) -> tuple[int, int, int]:
 def served_copy(copied: Pipeline, hostile: object) -> Iterator[Served]:
     with serving(copied.warehouse.dsn("app"), chatwoot_url=CHATWOOT) as served:
         yield served
+
+
+@pytest.mark.browser
+def test_a_tooltip_is_text(browser: Browser, served_copy: Served, copied: Pipeline) -> None:
+    """What stands beside the pointer is HTML of ours and words of other people."""
+    with visitor(browser, served_copy) as someone:
+        page = someone.page
+        someone.log_in(*next(iter(copied.users.values())))
+        expect(page.locator(".m-title h1")).to_be_visible()
+        address = f"/canais{PERIOD.removeprefix('/')}"
+        for path, key in (
+            (address, "ranking"),
+            (f"{PERIOD}&caixas=Separadas", "conversations-per-day"),
+        ):
+            someone.open(path)
+            canvas = page.locator(f".st-key-panel-{key} canvas").first
+            expect(canvas).to_be_visible()
+            page.wait_for_timeout(1000)
+            size = canvas.bounding_box()
+            assert size
+            tips = page.locator(f".st-key-panel-{key} canvas").locator("xpath=../../div[2]")
+            seen = ""
+            for row in range(1, 12):  # over every bar
+                canvas.hover(position={"x": size["width"] * 0.25, "y": size["height"] * row / 12})
+                page.wait_for_timeout(60)
+                if tips.count():
+                    seen += tips.first.text_content() or ""
+                    assert tips.locator("img, script, b b, a").count() == 0
+            assert (INBOX if key == "ranking" else INBOX[:20]) in seen
 
 
 def texts(page: Page) -> list[str]:

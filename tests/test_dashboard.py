@@ -35,6 +35,7 @@ from dashboard.guard import IDENTITY_HEADER, Guard
 from dashboard.lists import Selection
 from dashboard.server import serve
 from dashboard.state import Dashboard
+from tests.browsing import drawn
 from tests.conftest import Pipeline
 from tests.serving import PASSWORD, Bare, Served, bare_warehouse, serving, visits
 from warehouse import users
@@ -943,9 +944,11 @@ def test_chart_and_sentence(pipeline: Pipeline, sessions: Sessions) -> None:
     (visit, *_) = visits(pipeline, sessions).values()
     days = queries.conversations_per_day(visit, PERIOD)
     for dark in (False, True):
-        figure = charts.conversations_per_day(days, dark=dark)
-        assert list(figure.data[0].y) == days["conversations"].tolist()
-        assert list(figure.data[0].x) == days["date"].tolist()
+        chart = charts.conversations_per_day(days, dark=dark)
+        assert drawn(chart) == days["conversations"].tolist()
+        assert [point[2][-10:] for point in chart.option["series"][0]["data"]] == [
+            formats.day(day) for day in days["date"]
+        ]
     sentence = overview.conversations_sentence(days.iloc[0])
     assert sentence.startswith(formats.count(days.total[0], "conversa", "conversas"))
     assert formats.day(days.busiest_date[0]) in sentence

@@ -25,6 +25,7 @@ from tests.browsing import (
     START,
     card,
     chart,
+    drawn,
     plain,
     serious_findings,
     visitor,
@@ -388,15 +389,17 @@ def test_charts_over_time(pipeline: Pipeline, sessions: Sessions) -> None:
         assert ratings["answers"].sum() == row.ratings
         assert ratings["answers"].iloc[3:].sum() == row.good_ratings
         for dark in (False, True):
-            assert len(charts.reply_times(times, dark=dark).data) == 2
-            drawn = charts.backlog(backlog, dark=dark)
-            assert drawn.data[0].line.dash == "dash"
-            seen = {*drawn.data[0].x, *drawn.data[1].x}
-            assert seen == set(backlog["date"])
-            assert list(charts.messages(messages, dark=dark).data[1].y) == (
+            medians = drawn(charts.reply_times(times, dark=dark))
+            assert [value is None for value in medians] == times["median_seconds"].isna().tolist()
+            lines = charts.backlog(backlog, dark=dark).option["series"]
+            assert lines[1]["lineStyle"]["type"] == "dashed"
+            seen = {point[0] for line in lines[1:3] for point in line["data"]}
+            assert seen == set(range(len(backlog)))
+            assert drawn(charts.messages(messages, dark=dark), 1) == (
                 messages["bot_messages"].tolist()
             )
-            assert list(charts.ratings(ratings, dark=dark).data[0].y) == ratings["answers"].tolist()
+            bars = charts.ratings(ratings, dark=dark).option["series"][0]["data"]
+            assert [bar["value"][1] for bar in bars] == ratings["answers"].tolist()
 
 
 def test_the_seen_part_of_the_backlog_is_a_whole_line(
@@ -410,8 +413,8 @@ def test_the_seen_part_of_the_backlog_is_a_whole_line(
     days.loc[:9, "is_estimated"] = True
     days["observed_from"] = days["date"].iloc[10]
     assert f"Antes de {formats.day(days['date'].iloc[10])}" in service.backlog_sentence(days)
-    drawn = charts.backlog(days, dark=False)
-    assert drawn.data[0].x[-1] == drawn.data[1].x[0] == days["date"].iloc[10]
+    _, dashed, solid, _ = charts.backlog(days, dark=False).option["series"]
+    assert dashed["data"][-1][0] == solid["data"][0][0] == 10
 
 
 def test_an_empty_period_has_no_rates(pipeline: Pipeline, sessions: Sessions) -> None:
@@ -514,7 +517,7 @@ def test_page(
         expect(page.locator(".m-title h1")).to_be_visible(timeout=30_000)
         someone.open(PAGE)
         chart(page)
-        expect(page.locator(".st-key-panel-ratings .main-svg").first).to_be_visible()
+        expect(page.locator(".st-key-panel-ratings canvas").first).to_be_visible()
         for key, value in (
             ("kpi-reply-time", formats.duration(expected["reply_median_seconds"])),
             ("kpi-first-reply-time", formats.duration(expected["first_reply_median_seconds"])),
