@@ -14,7 +14,7 @@ on another period, which no visit before asked for, so that the database answers
 Beside it an empty Streamlit page in the same browser, the floor of any page.
 
 The crowd are sessions over websockets, each of a tenant of its own that has other people's pages
-open: a click every three seconds, another page or another period. An hour of clicking are as many
+open: a click every ten seconds, another page or another period. An hour of clicking are as many
 clicks as --sessions people make with one click in 30 seconds, as fast as the server takes them.
 """
 
@@ -52,7 +52,7 @@ from warehouse.errors import MiranteError
 
 LOG_IN_LIMIT, FILTER_LIMIT, CROWD_LIMIT = 2.5, 0.8, 3.0
 MEMORY_LIMIT_MB, MEMORY_GROWTH_LIMIT = 600, 1.1
-CROWD_PACE_SECONDS = 3.0
+CROWD_PACE_SECONDS = 10.0
 # A bare page: what Streamlit and the browser cost before anything is on it.
 EMPTY_PAGE = 'import streamlit as st\nst.html("<h1 id=bare>ok</h1>")\n'
 PERIODS = ("7 dias", "90 dias", "Mês atual", "30 dias")
