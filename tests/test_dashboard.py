@@ -745,7 +745,7 @@ def test_empty_period_gives_no_rates(pipeline: Pipeline, sessions: Sessions) -> 
     (visit, *_) = visits(pipeline, sessions).values()
     row = queries.overview(visit, Filters(date(2020, 1, 1), date(2020, 1, 7))).iloc[0]
     assert row.conversations == 0
-    written = overview.cards(row)
+    written = overview.kpi_cards(row)
     assert [card.value for card in written] == ["0", *"–––––"]
     assert [card.previous for card in written] == ["0", *"–––––"]
     assert [card.change for card in written] == [None] * 6
@@ -925,7 +925,7 @@ def test_stale_data_is_marked(
 
 def test_cards_quote_the_kpi_dictionary(pipeline: Pipeline, sessions: Sessions) -> None:
     (visit, *_) = visits(pipeline, sessions).values()
-    cards = overview.cards(queries.overview(visit, PERIOD).iloc[0])
+    cards = overview.kpi_cards(queries.overview(visit, PERIOD).iloc[0])
     labels = [definitions.definition(card.kpi).label for card in cards]
     assert labels == [
         "Conversas",

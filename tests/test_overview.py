@@ -484,7 +484,7 @@ def test_a_number_is_as_long_as_its_list(pipeline: Pipeline, sessions: Sessions)
                 "conversations", "leads", "conversions", "first_replies", "unanswered", "scored"
             )
         ]  # fmt: skip
-        cards = overview.cards(kpis)
+        cards = overview.kpi_cards(kpis)
         assert [listed(pipeline, asked, one.list_name) for one in cards] == behind
         for one, number in list(zip(cards, behind, strict=True))[1:]:
             assert formats.number(number) in one.link
@@ -536,8 +536,8 @@ def test_an_empty_period_is_said(pipeline: Pipeline, sessions: Sessions) -> None
         assert not steps["leads"].any()
         assert queries.rhythm(asked.visit, asked.filters)["total"].iloc[0] == 0
         kpis = queries.overview(asked.visit, asked.filters).iloc[0]
-        for one in overview.cards(kpis):
-            assert charts.sparkline(trend[one.series].tolist()).startswith(("none", "url("))
+        for one in overview.kpi_cards(kpis):
+            assert charts.sparkline(trend[one.spark.series].tolist()).startswith(("none", "url("))
         assert overview.funnel_sentence(kpis) == "Nenhum lead entre as conversas do período."
 
 

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, expect
 
-from dashboard import charts, definitions, formats, lists, queries
+from dashboard import cards, charts, definitions, formats, lists, queries
 from dashboard.app_pages import service
 from dashboard.auth import Sessions, Visit
 from dashboard.filters import Filters
@@ -419,7 +419,7 @@ def test_an_empty_period_has_no_rates(pipeline: Pipeline, sessions: Sessions) ->
     empty = Filters(date(2020, 1, 1), date(2020, 1, 7))
     row = queries.service(visit, empty).iloc[0]
     now = queries.waiting_now(visit, empty).iloc[0]
-    written = service.cards(row, now)
+    written = service.kpi_cards(row, now)
     assert [one.value for one in written if one.kpi != "kpi_waiting_now"] == ["–"] * 7
     assert [one.change for one in written] == [None] * 8
     assert {one.previous for one in written} == {"–", None}
@@ -437,18 +437,18 @@ def test_few_cases_are_marked_and_good_is_told_from_bad(
     (visit, *_) = visits(pipeline, sessions).values()
     row = queries.service(visit, Filters(START, END)).iloc[0]
     now = queries.waiting_now(visit, Filters(START, END)).iloc[0]
-    written = {one.kpi: one for one in service.cards(row, now)}
+    written = {one.kpi: one for one in service.kpi_cards(row, now)}
     good = {kpi for kpi, one in written.items() if one.good == "up"}
     assert good == {"kpi_csat", "kpi_one_touch", "kpi_bot_resolved"}
     assert all(definitions.definition(kpi).text for kpi in written)
     assert "poucos dados" not in written["kpi_reply_time"].detail
-    few = service.cards(row.copy().set_axis(row.index).replace({row.replies: 3}), now)
+    few = service.kpi_cards(row.copy().set_axis(row.index).replace({row.replies: 3}), now)
     assert "poucos dados" in few[0].detail
     assert service.marked(60, 3, formats.duration) == "1\u00a0min\u00a000\u00a0s *"
     assert service.marked(60, 10, formats.duration) == "1\u00a0min\u00a000\u00a0s"
     assert service.marked(float("nan"), 0, formats.duration) == "–"
     unmoved = dataclasses.replace(written["kpi_csat"], change=formats.points(0.0))
-    assert service.delta_color(unmoved) == "off"
+    assert cards.delta_color(unmoved) == "off"
 
 
 @pytest.mark.parametrize("setting", [None, "", "foreign"])

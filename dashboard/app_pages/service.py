@@ -1,14 +1,14 @@
 """Atendimento: how long people wait, who answers them, what is left open, how content they are."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, definitions, filters, formats, frame, lists, navigation, queries
+from dashboard import cards, charts, definitions, filters, formats, frame, lists, queries
 from dashboard.auth import Visit
+from dashboard.cards import Card
 from dashboard.filters import Filters
 from dashboard.frame import Column
 from dashboard.lists import Part
@@ -16,23 +16,6 @@ from dashboard.lists import Part
 # Of fewer than this a median or a share says little, and is marked.
 SMALL_SAMPLE = 10
 NOBODY = "Sem agente"
-
-
-@dataclass(frozen=True)
-class Card:
-    """One KPI as it is written; `kpi` names its docs block, `list_name` what is behind it.
-
-    `previous` is None where the KPI is of this moment and has no earlier period.
-    """
-
-    kpi: str
-    value: str
-    change: str | None
-    good: Literal["up", "down"]
-    previous: str | None
-    detail: str
-    list_name: str
-    link: str
 
 
 def show(visit: Visit) -> None:
@@ -46,7 +29,7 @@ def show(visit: Visit) -> None:
     kpis = queries.service(visit, chosen).iloc[0]
     now = queries.waiting_now(visit, chosen).iloc[0]
     st.caption(period_text(kpis, formats.plain_markdown(chosen.text)))
-    show_cards(cards(kpis, now))
+    cards.show(kpi_cards(kpis, now))
     happened = ("conversations", "replies", "first_resolutions", "ratings")
     if not any(kpis[name] for name in happened):
         last_date = coverage["last_date"]
@@ -77,7 +60,7 @@ def period_text(kpis: pd.Series, chosen: str) -> str:
     return f"{chosen} · comparado com {previous}{same_time}"
 
 
-def cards(kpis: pd.Series, now: pd.Series) -> tuple[Card, ...]:
+def kpi_cards(kpis: pd.Series, now: pd.Series) -> tuple[Card, ...]:
     """The KPIs of a row of queries.service and one of queries.waiting_now, in Portuguese."""
     conversations = kpis["conversations"]
     return (
@@ -170,33 +153,6 @@ def _times(kpis: pd.Series, name: str, sample: int) -> str:
 
 def _few(sample: int) -> str:
     return " · poucos dados" if 0 < sample < SMALL_SAMPLE else ""
-
-
-def show_cards(all_cards: tuple[Card, ...]) -> None:
-    """Four side by side; two by two on a phone (pages.css)."""
-    with st.container(key="kpis"):
-        for start in range(0, len(all_cards), 4):
-            row = all_cards[start : start + 4]
-            for column, card in zip(st.columns(len(row)), row, strict=True):
-                definition = definitions.definition(card.kpi)
-                with column.container(border=True, key=card.kpi.replace("_", "-")):
-                    st.metric(
-                        definition.label,
-                        card.value,
-                        card.change,
-                        delta_color=delta_color(card),
-                        help=definition.text,
-                    )
-                    before = "" if card.previous is None else f"  \nantes: {card.previous}"
-                    st.caption(f"{card.detail}{before}")
-                    navigation.link("leads", card.link, lists.parameters(card.list_name))
-
-
-def delta_color(card: Card) -> Literal["normal", "inverse", "off"]:
-    """Green where it went the good way, grey where it did not move."""
-    if card.change is None or card.change.startswith("0"):
-        return "off"
-    return "normal" if card.good == "up" else "inverse"
 
 
 def show_agents(agents: pd.DataFrame) -> None:
