@@ -26,7 +26,8 @@ from dashboard.lists import Part
 
 ORDER, OLDEST, NEWEST = "espera", "Há mais tempo", "Mais recentes"
 INBOXES, TOGETHER, APART = "caixas", "Juntas", "Separadas"
-WAITING_SHOWN = 5
+# On a phone five (pages.css).
+WAITING_SHOWN, WAITING_SHOWN_PHONE = 7, 5
 # As many colours as can be told apart.
 INBOXES_SHOWN = 6
 
@@ -48,7 +49,9 @@ def show(visit: Visit) -> None:
         with now:
             show_waiting(visit, chosen, names)
         with numbers:
-            cards.show(kpi_cards(kpis), queries.trend(visit, chosen))
+            outcomes = queries.outcomes(visit, chosen).iloc[0]
+            trends = (queries.trend(visit, chosen), queries.outcomes_trend(visit, chosen))
+            cards.show(kpi_cards(kpis, outcomes), *trends)
     if not kpis["conversations"]:
         last_date: date | None = coverage["last_date"]
         frame.empty(
@@ -105,7 +108,7 @@ def show_waiting(visit: Visit, chosen: Filters, names: dict[int, str]) -> None:
             navigation.link(
                 "leads",
                 f"Ver todas as {formats.number(rows['waiting'].iloc[0])}"
-                if len(rows) < rows["waiting"].iloc[0]
+                if rows["waiting"].iloc[0] > WAITING_SHOWN_PHONE
                 else "Ver como lista",
                 lists.parameters("aguardando"),
             )
@@ -164,8 +167,8 @@ def _moment_title(row: pd.Series, timezone: str) -> str:
 # ---- numbers ----------------------------------------------------------------------------------
 
 
-def kpi_cards(kpis: pd.Series) -> tuple[Card, ...]:
-    """The KPIs of a row of queries.overview, written in Portuguese."""
+def kpi_cards(kpis: pd.Series, outcomes: pd.Series) -> tuple[Card, ...]:
+    """The KPIs of a row of queries.overview and one of queries.outcomes, in Portuguese."""
     return (
         Card(
             kpi="kpi_conversations",
@@ -181,6 +184,28 @@ def kpi_cards(kpis: pd.Series) -> tuple[Card, ...]:
             ),
         ),
         Card(
+            kpi="kpi_unique_contacts",
+            value=formats.number(outcomes["contacts"]),
+            change=formats.change(outcomes["contacts_change"]),
+            good="up",
+            previous=formats.number(outcomes["previous_contacts"]),
+            detail="pessoas diferentes",
+            link=f"Ver {formats.count(outcomes['contacts'], 'contato', 'contatos')}",
+            list_name="contatos",
+            spark=Spark("contacts", formats.number),
+        ),
+        Card(
+            kpi="kpi_resolved",
+            value=formats.percent(outcomes["resolved_share"]),
+            change=formats.points(outcomes["resolved_change"]),
+            good="up",
+            previous=formats.percent(outcomes["previous_resolved_share"]),
+            detail=f"de {formats.count(kpis['conversations'], 'conversa', 'conversas')}",
+            link=f"Ver {formats.count(outcomes['resolved'], 'resolvida', 'resolvidas')}",
+            list_name="resolvidas",
+            spark=Spark("resolved_share", formats.percent),
+        ),
+        Card(
             kpi="kpi_lead_rate",
             value=formats.percent(kpis["lead_rate"]),
             change=formats.points(kpis["lead_rate_change"]),
@@ -190,6 +215,19 @@ def kpi_cards(kpis: pd.Series) -> tuple[Card, ...]:
             link=f"Ver {formats.count(kpis['leads'], 'lead', 'leads')}",
             list_name="leads",
             spark=Spark("lead_rate", formats.percent),
+        ),
+        Card(
+            kpi="kpi_qualified_leads",
+            value=formats.number(outcomes["qualified_leads"]),
+            change=formats.change(outcomes["qualified_leads_change"]),
+            good="up",
+            previous=formats.number(outcomes["previous_qualified_leads"]),
+            detail=f"{formats.percent(outcomes['qualified_of_leads'])} dos leads",
+            link=f"Ver {formats.count(outcomes['qualified_leads'], 'qualificado', 'qualificados')}",
+            list_name="qualificados",
+            spark=Spark(
+                "qualified_per_day", lambda per_day: f"{formats.number(per_day, 1)} por dia"
+            ),
         ),
         Card(
             kpi="kpi_crm_rate",

@@ -1,6 +1,7 @@
 """Atendimento: how long people wait, who answers them, what is left open, how content they are."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Literal
 
 import pandas as pd
@@ -46,11 +47,12 @@ def show(visit: Visit) -> None:
     dark = st.context.theme.type == "dark"
     show_reply_times(queries.reply_times(visit, chosen), kpis, chosen, dark=dark)
     show_backlog(queries.backlog(visit, chosen), visit, dark=dark)
-    left, right = st.columns(2)
-    with left:
-        show_messages(queries.messages_over_time(visit, chosen), kpis, chosen, dark=dark)
-    with right:
-        show_ratings(queries.ratings(visit, chosen), kpis, dark=dark)
+    with st.container(key="pairs"):
+        left, right = st.columns(2, gap="small")
+        with left:
+            show_messages(queries.messages_over_time(visit, chosen), kpis, chosen, dark=dark)
+        with right:
+            show_ratings(queries.ratings(visit, chosen), kpis, dark=dark)
 
 
 def period_text(kpis: pd.Series, chosen: str) -> str:
@@ -202,7 +204,7 @@ MARKED = (
 def _of_agent(list_name: str) -> Callable[[pd.Series], str | None]:
     def link(agent: pd.Series) -> str | None:
         agent_id = int(agent["agent_id"])
-        is_by_reply = list_name in {"respostas", "primeiras-respostas"}
+        is_by_reply = list_name in {"respostas", "respostas-no-horario", "primeiras-respostas"}
         part = Part(replied_by=agent_id) if is_by_reply else Part(agent_id=agent_id)
         return lists.href(list_name, part=part)
 
@@ -219,9 +221,12 @@ AGENT_COLUMNS = (
         "waiting_now", "Aguardando", formats.number, is_number=True, link=_of_agent("aguardando")
     ),
     Column("replies", "Respostas", formats.number, is_number=True, link=_of_agent("respostas")),
-    Column("reply_median_seconds_text", "Mediana", is_number=True),
-    Column("reply_p90_seconds_text", "p90", is_number=True),
-    Column("reply_business_median_seconds_text", "Em horário comercial", is_number=True),
+    Column("reply_median_seconds_text", "Mediana", is_number=True, link=_of_agent("respostas")),
+    Column("reply_p90_seconds_text", "p90", is_number=True, link=_of_agent("respostas")),
+    Column(
+        "reply_business_median_seconds_text", "Em horário comercial", is_number=True,
+        link=_of_agent("respostas-no-horario"),
+    ),
     Column(
         "first_replies", "1ªs respostas", formats.number, is_number=True,
         link=_of_agent("primeiras-respostas"),
@@ -256,12 +261,32 @@ def show_reply_times(days: pd.DataFrame, kpis: pd.Series, chosen: Filters, *, da
         rows=days,
         columns=(
             Column("date", _unit(chosen), formats.day),
-            Column("replies", "Respostas", formats.number, is_number=True),
+            Column(
+                "replies",
+                "Respostas",
+                formats.number,
+                is_number=True,
+                link=_of_step("respostas", chosen),
+            ),
             Column("median_seconds", "Mediana", formats.duration, is_number=True),
             Column("p90_seconds", "p90", formats.duration, is_number=True),
         ),
         help_text=definition.text,
     )
+
+
+def _of_step(list_name: str, chosen: Filters) -> Callable[[pd.Series], str | None]:
+    """Of a row that is a day or, from its Monday on, a week: as far as it is in the period."""
+    length = 7 if chosen.days > queries.DAYS_BY_DAY else 1
+
+    def link(row: pd.Series) -> str | None:
+        days = (
+            max(row["date"], chosen.start),
+            min(row["date"] + timedelta(days=length - 1), chosen.end),
+        )
+        return lists.href(list_name, days=days)
+
+    return link
 
 
 def by_week(chosen: Filters) -> str:
@@ -291,7 +316,13 @@ def show_backlog(days: pd.DataFrame, visit: Visit, *, dark: bool) -> None:
         rows=days.assign(how=days["is_estimated"].map({True: "estimativa", False: "registrado"})),
         columns=(
             Column("date", "Dia", formats.day),
-            Column("open_conversations", "Abertas ou pendentes", formats.number, is_number=True),
+            Column(
+                "open_conversations",
+                "Abertas ou pendentes",
+                formats.number,
+                is_number=True,
+                link=lambda row: lists.href("abertas-no-fim", day=row["date"]),
+            ),
             Column("how", "Como"),
         ),
         help_text=definition.text,
@@ -340,10 +371,30 @@ def show_messages(days: pd.DataFrame, kpis: pd.Series, chosen: Filters, *, dark:
         rows=days,
         columns=(
             Column("date", _unit(chosen), formats.day),
-            Column("agent_messages", "Pessoas", formats.number, is_number=True),
-            Column("bot_messages", "Robô", formats.number, is_number=True),
-            Column("contact_messages", "Contatos", formats.number, is_number=True),
+            Column(
+                "agent_messages",
+                "Pessoas",
+                formats.number,
+                is_number=True,
+                link=_of_step("mensagens-de-pessoas", chosen),
+            ),
+            Column(
+                "bot_messages",
+                "Robô",
+                formats.number,
+                is_number=True,
+                link=_of_step("mensagens-do-robo", chosen),
+            ),
+            Column(
+                "contact_messages",
+                "Contatos",
+                formats.number,
+                is_number=True,
+                link=_of_step("mensagens-de-contatos", chosen),
+            ),
         ),
+        help_text="Mensagens públicas, no dia em que foram escritas. Cada número da tabela leva às "
+        "conversas em que elas estão, que são menos.",
     )
 
 
