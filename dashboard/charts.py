@@ -93,6 +93,8 @@ def conversations_per_day(days: pd.DataFrame, *, dark: bool) -> go.Figure:
             },
             hoverinfo="skip",
             name="Dia em andamento",
+            # whole where the day has none yet
+            cliponaxis=False,
         )
     figure.update_layout(
         **_layout(colors),

@@ -607,7 +607,7 @@ def band_name(reply_from: float, reply_to: float | None) -> str:
     if not lower:
         return f"até {upper}{formats.NBSP}{upper_unit}"
     first = str(lower) if lower_unit == upper_unit else f"{lower}{formats.NBSP}{lower_unit}"
-    return f"{first} a{formats.NBSP}{upper}{formats.NBSP}{upper_unit}"
+    return f"{first}{formats.NBSP}a {upper}{formats.NBSP}{upper_unit}"
 
 
 def first_replies_sentence(bands: pd.DataFrame) -> str:
