@@ -214,7 +214,7 @@ WORDS: dict[str, dict[Any, str]] = {
     "status": words.STATUSES,
     "idle": words.IDLE_LEVELS,
     "ai_state": AI_STATES,
-    "ai_provider": {name: name for name in words.PROVIDERS},
+    "ai_provider": {"openai": "openai", "local": "local", "none": "pessoa"},
 }
 # What a Part asks of marts.fct_conversations as conversations; its fields are the parameters.
 PART_CONDITION: LiteralString = f"""
@@ -239,7 +239,7 @@ PART_CONDITION: LiteralString = f"""
         or {queries.IDLE_LEVEL} = %(idle)s
     )
     and (%(ai_state)s::text is null or {queries.AI_STATE} = %(ai_state)s)
-    and (%(ai_provider)s::text is null or conversations.ai_provider = %(ai_provider)s)
+    and (%(ai_provider)s::text is null or {queries.AI_PROVIDER} = %(ai_provider)s)
 """
 
 

@@ -1447,6 +1447,8 @@ AI_STATE: LiteralString = """coalesce(
     'none'
 )"""
 
+AI_PROVIDER: LiteralString = "coalesce(conversations.ai_provider, 'none')"
+
 AI_COVERAGE: LiteralString = (
     """
 with counted as (
@@ -1456,9 +1458,9 @@ with counted as (
         """  # a constant
     + AI_STATE
     + """ as state,
-        case
-            when conversations.lead_score is not null then conversations.ai_provider
-        end as provider,
+        case when conversations.lead_score is not null then """
+    + AI_PROVIDER
+    + """ end as provider,
         count(*) as conversations,
         max(conversations.ai_scored_at) as last_scored_at
     from marts.fct_conversations as conversations
@@ -2019,7 +2021,8 @@ def ratings(visit: Visit, filters: "Filters") -> pd.DataFrame:
 
 
 def ai_coverage(visit: Visit, filters: "Filters") -> pd.DataFrame:
-    """Conversations of the period by is_scored, state and provider (of scored ones).
+    """Conversations of the period by is_scored, state and provider (of scored ones; none: only a
+    person judged).
 
     state: ok, stale, corrected; of the rest how the last try ended (refused, failed,
     skipped_budget), none without a try. conversations and their share; on every row the same:

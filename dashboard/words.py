@@ -21,7 +21,8 @@ AI_STATES = {
     "skipped_budget": "Fora do orçamento de IA do mês",
     "none": "Ainda não analisada",
 }
-PROVIDERS = {"openai": "IA externa (OpenAI)", "local": "modelo local"}
+# Of a scored one; none: a person judged what no provider had.
+PROVIDERS = {"openai": "IA externa (OpenAI)", "local": "modelo local", "none": "só uma pessoa"}
 # Who wrote: sign and name.
 SIDES = {"contact": ("👤", "Contato"), "bot": ("🤖", "Robô"), "agent": ("👨‍💼", "Equipe")}
 CHANNELS = {

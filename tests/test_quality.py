@@ -250,6 +250,10 @@ def test_coverage_is_what_the_marts_and_the_tries_say(desk: Desk) -> None:
         "update marts.fct_conversations set ai_status = 'stale', ai_provider = 'openai'"
         " where conversation_id = any (%s)", talks[10:15],
     )  # fmt: skip
+    desk.execute(  # of no provider: a person alone judged
+        "update marts.fct_conversations set ai_status = 'corrected', ai_provider = null"
+        " where conversation_id = any (%s)", talks[15:17],
+    )  # fmt: skip
     tries = (
         "insert into ai.conversation_scores (tenant_id, conversation_id, transcript_sha256,"
         " prompt_version, provider, model, status, scored_at, error)"
@@ -270,7 +274,7 @@ def test_coverage_is_what_the_marts_and_the_tries_say(desk: Desk) -> None:
         place = talks.index(talk) if talk in talks else 99
         tried = "skipped_budget" if place < 1 else "refused" if place < 3 else "failed"
         found = status or (tried if place < 6 else "none")
-        key = (score is not None, found, provider if score is not None else None)
+        key = (score is not None, found, (provider or "none") if score is not None else None)
         truth[key] = truth.get(key, 0) + 1
     frame = queries.ai_coverage(visit, chosen)
     seen = {
@@ -279,7 +283,7 @@ def test_coverage_is_what_the_marts_and_the_tries_say(desk: Desk) -> None:
     }
     assert seen == truth
     assert {key[1] for key in seen} >= {
-        "ok", "stale", "none", "failed", "refused", "skipped_budget",
+        "ok", "stale", "corrected", "none", "failed", "refused", "skipped_budget",
     }  # fmt: skip
     for _, row in frame.iterrows():  # the list each number links to
         href = quality._of_ai_state(row)
