@@ -18,7 +18,7 @@ def main() -> None:
         frame.header(visit, dashboard.brand_name)
         here = navigation.at(page.url_path)
         st.set_page_config(page_title=f"{here.title} · {dashboard.brand_name}")
-        with navigation.menu():
+        with navigation.menu(visit, here):
             saved.menu(visit, here)
         with frame.loading():
             page.run()

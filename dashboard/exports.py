@@ -462,6 +462,8 @@ def described(selection: Selection, agent_names: Mapping[int, str | None]) -> li
         ("1ª resposta a partir de", _seconds(part.reply_from)),
         ("1ª resposta em menos de", _seconds(part.reply_to)),
         ("Parada", part.idle and words.IDLE_LEVELS[part.idle]),
+        ("Análise", part.ai_state and words.AI_STATES[part.ai_state]),
+        ("Analisada por", part.ai_provider and words.PROVIDERS[part.ai_provider]),
         ("Classe", selection.lead_class and words.LEAD_CLASSES[selection.lead_class]),
         ("Score mínimo", selection.score_from and str(selection.score_from)),
         ("Busca", selection.text),

@@ -56,7 +56,7 @@ def choose(visit: Visit, first_date: date | None) -> Filters | None:
     Beside the page's own controls when called in a container of theirs.
     """
     today = datetime.now(ZoneInfo(visit.timezone)).date()
-    with st.container(horizontal=True, vertical_alignment="bottom", key="filters"):
+    with st.container(horizontal=True, vertical_alignment="center", key="filters"):
         period = _choose_period(today, first_date)
         inbox_ids, inbox_names = _choose_inboxes(visit)
     _keep_in_links()

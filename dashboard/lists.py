@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, LiteralString
+from typing import Any, Literal, LiteralString
 
 from dashboard import filters, queries, words
 from dashboard.filters import INBOX, Parameters, of_days, shared_parameters
@@ -29,7 +29,7 @@ class ListOf:
     @property
     def has_period(self) -> bool:
         """Whether the period matters."""
-        return self.dated_by is not None or "%(start)s" in self.condition
+        return self.dated_by is not None or "%(end)s" in self.condition
 
 
 REPLIES: LiteralString = (
@@ -39,8 +39,32 @@ REPLIES: LiteralString = (
     " and (%(replied_by)s::bigint is null or coalesce(replies.agent_id, 0) = %(replied_by)s)"
 )
 
+MESSAGES: LiteralString = (
+    "conversations.conversation_id in (select messages.conversation_id"
+    " from marts.fct_messages as messages where messages.tenant_id = %(tenant_id)s"
+    " and messages.created_date between %(start)s and %(end)s"
+)
+
+
+def _written(sender_kind: Literal["agent", "bot", "contact"]) -> LiteralString:
+    return MESSAGES + f" and messages.sender_kind = '{sender_kind}')"
+
+
 LISTS: dict[str, ListOf] = {
     "todas": ListOf("Todas as conversas", "true"),
+    # Of each contact the latest conversation of the period.
+    "contatos": ListOf(
+        "Contatos únicos: a conversa mais recente de cada um",
+        """conversations.conversation_id in (
+            select distinct on (latest.contact_id) latest.conversation_id
+            from marts.fct_conversations as latest
+            where latest.tenant_id = %(tenant_id)s
+                and latest.created_date between %(start)s and %(end)s
+                and (%(inbox_ids)s::bigint[] is null or latest.inbox_id = any(%(inbox_ids)s))
+                and latest.contact_id is not null
+            order by latest.contact_id, latest.created_at desc, latest.conversation_id desc
+        )""",
+    ),
     "aguardando": ListOf("Aguardando resposta agora", "conversations.is_waiting", None),
     "sem-resposta": ListOf(
         "Sem resposta",
@@ -52,6 +76,7 @@ LISTS: dict[str, ListOf] = {
     "visitas": ListOf("Visitas agendadas", "conversations.is_visit_scheduled"),
     "convertidas": ListOf("Clientes convertidos", "conversations.is_converted"),
     "analisadas": ListOf("Analisadas pela IA", "conversations.lead_score is not null"),
+    "sem-analise": ListOf("Sem análise da IA", "conversations.lead_score is null"),
     "resolvidas": ListOf("Resolvidas", "conversations.status = 'resolved'"),
     "reabertas": ListOf("Reabertas", "conversations.reopen_count > 0"),
     "um-toque": ListOf("Resolvidas em um toque", "conversations.is_one_touch"),
@@ -82,12 +107,34 @@ LISTS: dict[str, ListOf] = {
         "Abertas, pendentes ou adiadas agora",
         "conversations.status in ('open', 'pending', 'snoozed')", None,
     ),
+    # At the end of the period's last day.
+    "abertas-no-fim": ListOf(
+        "Abertas ou pendentes no fim do período",
+        "conversations.conversation_id in (select intervals.conversation_id"
+        " from marts.fct_backlog_intervals as intervals"
+        " where intervals.tenant_id = %(tenant_id)s and intervals.opened_date <= %(end)s"
+        " and (intervals.closed_date is null or intervals.closed_date > %(end)s))",
+        None,
+    ),
     # Dated by the reply, of whoever `replied_by` says.
     "respostas": ListOf(
         "Com resposta de uma pessoa no período", REPLIES + ")", None
     ),
+    "respostas-no-horario": ListOf(
+        "Com resposta de uma pessoa no período, em caixa com horário comercial",
+        REPLIES + " and replies.wait_business_seconds is not null)",
+        None,
+    ),
     "primeiras-respostas": ListOf(
         "Primeira resposta no período", REPLIES + " and replies.is_first)", None
+    ),
+    # Dated by the message.
+    "mensagens-de-pessoas": ListOf(
+        "Com mensagem de uma pessoa no período", _written("agent"), None
+    ),
+    "mensagens-do-robo": ListOf("Com mensagem do robô no período", _written("bot"), None),
+    "mensagens-de-contatos": ListOf(
+        "Com mensagem do contato no período", _written("contact"), None
     ),
     "sem-telefone": ListOf("Contato sem telefone", "conversations.contact_phone is null"),
     "sem-contato": ListOf(
@@ -100,10 +147,7 @@ LISTS: dict[str, ListOf] = {
     ),
     "nao-entregues": ListOf(
         "Com mensagem não entregue",
-        "conversations.conversation_id in (select messages.conversation_id"
-        " from marts.fct_messages as messages where messages.tenant_id = %(tenant_id)s"
-        " and messages.created_date between %(start)s and %(end)s"
-        " and messages.delivery_status = 'failed')",
+        MESSAGES + " and messages.delivery_status = 'failed')",
         None,
     ),
 }  # fmt: skip
@@ -116,7 +160,8 @@ class Part:
 
     `agent_id` has the conversation now, `replied_by` replied (lists of replies); 0 is nobody.
     `weekday` 1 (Monday) to 7 and `hour` are of the creation, in the tenant's zone; `reply_from`
-    (included) and `reply_to` (not) bound the first reply, in seconds; `idle`: of words.
+    (included) and `reply_to` (not) bound the first reply, in seconds; `idle`: of words; `ai_state`
+    and `ai_provider`: of words, as queries.ai_coverage groups them.
     """
 
     agent_id: int | None = None
@@ -129,6 +174,8 @@ class Part:
     idle: str | None = None
     replied_by: int | None = None
     rating: int | None = None
+    ai_state: str | None = None
+    ai_provider: str | None = None
 
     def parameters(self) -> Parameters:
         """As an address says it."""
@@ -150,9 +197,25 @@ ADDRESSES = {
     "idle": "parada",
     "replied_by": "respondida-por",
     "rating": "nota",
+    "ai_state": "analise",
+    "ai_provider": "analisada-por",
+}
+AI_STATES = {
+    "ok": "atual",
+    "stale": "com-mensagens-novas",
+    "corrected": "corrigida",
+    "refused": "recusada",
+    "failed": "falhou",
+    "skipped_budget": "fora-do-orcamento",
+    "none": "nenhuma",
 }
 # Fields whose values an address says in words.
-WORDS: dict[str, dict[Any, str]] = {"status": words.STATUSES, "idle": words.IDLE_LEVELS}
+WORDS: dict[str, dict[Any, str]] = {
+    "status": words.STATUSES,
+    "idle": words.IDLE_LEVELS,
+    "ai_state": AI_STATES,
+    "ai_provider": {"openai": "openai", "local": "local", "none": "pessoa"},
+}
 # What a Part asks of marts.fct_conversations as conversations; its fields are the parameters.
 PART_CONDITION: LiteralString = f"""
     (
@@ -175,6 +238,8 @@ PART_CONDITION: LiteralString = f"""
         %(idle)s::text is null
         or {queries.IDLE_LEVEL} = %(idle)s
     )
+    and (%(ai_state)s::text is null or {queries.AI_STATE} = %(ai_state)s)
+    and (%(ai_provider)s::text is null or {queries.AI_PROVIDER} = %(ai_provider)s)
 """
 
 

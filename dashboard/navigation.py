@@ -11,28 +11,32 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.navigation.page import StreamlitPage
 
 from dashboard.auth import Visit
-from dashboard.filters import Parameters, shared_parameters
+from dashboard.exports import EXPORTERS
+from dashboard.filters import SHARED, Parameters, shared_parameters
 
 PageName = Literal["overview", "channels", "leads", "conversations", "service", "quality", "export"]
 
 
 @dataclass(frozen=True)
 class MenuPage:
-    """One page: dashboard/app_pages/`name`.py has its `show(visit)`."""
+    """One page: dashboard/app_pages/`name`.py has its `show(visit)`. `filters_for`: the roles that
+    it shows the shared filters to; None: all.
+    """
 
     name: PageName
     path: str
     title: str
+    filters_for: frozenset[str] | None = None
 
 
 PAGES = (
     MenuPage("overview", "/", "Visão geral"),
     MenuPage("channels", "/canais", "Canais"),
     MenuPage("leads", "/leads", "Leads"),
-    MenuPage("conversations", "/conversas", "Conversas"),
+    MenuPage("conversations", "/conversas", "Conversas", filters_for=frozenset()),
     MenuPage("service", "/atendimento", "Atendimento"),
     MenuPage("quality", "/qualidade", "Qualidade dos dados"),
-    MenuPage("export", "/exportar", "Exportar"),
+    MenuPage("export", "/exportar", "Exportar", filters_for=EXPORTERS),
 )
 PATHS = tuple(page.path for page in PAGES)
 
@@ -64,11 +68,20 @@ def _page(page: MenuPage, visit: Visit | None = None) -> StreamlitPage:
     )
 
 
-def menu() -> DeltaGenerator:
+def menu(visit: Visit, here: MenuPage) -> DeltaGenerator:
     """The bar of pages, with room for more; the filters go along in the address."""
     bar = st.container(horizontal=True, key="menu")
     for page in PAGES:
-        bar.page_link(_page(page), label=page.title, query_params=shared_parameters())
+        # Streamlit marks the present page by nothing that a style or a reader of the screen finds.
+        place = bar.container(key="here", width="content") if page == here else bar
+        # It takes what widgets say along to another page by itself: said twice, the browser's
+        # history would have two entries for one step.
+        is_said = here.filters_for is None or visit.viewer.role in here.filters_for
+        place.page_link(
+            _page(page),
+            label=page.title,
+            query_params=None if is_said and page != here else shared_parameters(),
+        )
     return bar
 
 
@@ -84,10 +97,10 @@ def at(url_path: str) -> MenuPage:
 
 
 def link(name: PageName, label: str, parameters: Parameters | None = None) -> None:
-    """A link to a page, with what its address says beside the filters of this one. One to another
-    period or inbox is written as HTML: a page that is there already keeps its own.
+    """A link from a page with filters to another, with what its address says beside them: they go
+    along by themselves (`menu`). One to another period or inbox is written as HTML: a page that is
+    there already keeps its own.
     """
     (page,) = (page for page in PAGES if page.name == name)
-    st.page_link(
-        _page(page), label=label, query_params={**shared_parameters(), **(parameters or {})}
-    )
+    own = {key: value for key, value in (parameters or {}).items() if key not in SHARED}
+    st.page_link(_page(page), label=label, query_params=own or None)

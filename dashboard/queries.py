@@ -306,6 +306,164 @@ cross join lateral (
 order by parts.part
 """
 
+# Who wrote and what came of it. What adds up is read from agg_daily, contacts from an index of the
+# facts; a running day as in OVERVIEW.
+OUTCOMES: LiteralString = """
+with bounds as (
+
+    select
+        %(end)s::date - %(start)s::date + 1 as days,
+        least(
+            (%(end)s::date + 1)::timestamp,
+            %(as_of)s::timestamptz at time zone %(timezone)s
+        ) as local_end
+
+),
+
+periods as (
+
+    select
+        true as is_current,
+        %(start)s::date as start_date,
+        %(end)s::date as end_date,
+        %(end)s::date as last_whole_date,
+        'infinity'::timestamptz as end_at
+
+    union all
+
+    select
+        false as is_current,
+        %(start)s::date - days as start_date,
+        %(end)s::date - days as end_date,
+        least(%(end)s::date, local_end::date) - days - 1 as last_whole_date,
+        (local_end - days * interval '1 day') at time zone %(timezone)s as end_at
+    from bounds
+
+),
+
+summed as (
+
+    select
+        periods.is_current,
+        sum(daily.conversations) as conversations,
+        sum(daily.leads) as leads,
+        sum(daily.qualified_leads) as qualified_leads,
+        sum(daily.resolved_conversations) as resolved
+    from periods
+    inner join marts.agg_daily as daily
+        on daily.tenant_id = %(tenant_id)s
+        and daily.date between periods.start_date and periods.last_whole_date
+        and (%(inbox_ids)s::bigint[] is null or daily.inbox_id = any(%(inbox_ids)s))
+    group by periods.is_current
+
+    union all
+
+    select
+        periods.is_current,
+        count(*) as conversations,
+        count(*) filter (where conversations.is_lead) as leads,
+        count(*) filter (where conversations.is_qualified) as qualified_leads,
+        count(*) filter (where conversations.status = 'resolved') as resolved
+    from periods
+    inner join marts.fct_conversations as conversations
+        on conversations.tenant_id = %(tenant_id)s
+        and conversations.created_date > periods.last_whole_date
+        and conversations.created_date between periods.start_date and periods.end_date
+        and conversations.created_at < periods.end_at
+        and (%(inbox_ids)s::bigint[] is null or conversations.inbox_id = any(%(inbox_ids)s))
+    where periods.last_whole_date < periods.end_date
+    group by periods.is_current
+
+),
+
+counted as (
+
+    select
+        periods.is_current,
+        coalesce(sum(summed.conversations), 0)::bigint as conversations,
+        coalesce(sum(summed.leads), 0)::bigint as leads,
+        coalesce(sum(summed.qualified_leads), 0)::bigint as qualified_leads,
+        coalesce(sum(summed.resolved), 0)::bigint as resolved,
+        (sum(summed.resolved) / nullif(sum(summed.conversations), 0))::double precision
+            as resolved_share,
+        (sum(summed.qualified_leads) / nullif(sum(summed.leads), 0))::double precision
+            as qualified_of_leads,
+        people.contacts
+    from periods
+    left join summed on periods.is_current = summed.is_current
+    cross join lateral (
+        select count(distinct contact_id) as contacts
+        from marts.fct_conversations
+        where tenant_id = %(tenant_id)s
+            and created_date between periods.start_date and periods.end_date
+            and created_at < periods.end_at
+            and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
+    ) as people
+    group by periods.is_current, people.contacts
+
+)
+
+select
+    present.conversations,
+    present.contacts,
+    present.qualified_leads,
+    present.qualified_of_leads,
+    present.resolved,
+    present.resolved_share,
+    earlier.contacts as previous_contacts,
+    earlier.qualified_leads as previous_qualified_leads,
+    earlier.resolved_share as previous_resolved_share,
+    present.contacts::double precision / nullif(earlier.contacts, 0) - 1 as contacts_change,
+    present.qualified_leads::double precision
+        / nullif(earlier.qualified_leads, 0) - 1 as qualified_leads_change,
+    present.resolved_share - earlier.resolved_share as resolved_change
+from counted as present
+inner join counted as earlier on not earlier.is_current
+where present.is_current
+"""
+
+# The same parts as TREND's.
+OUTCOMES_TREND: LiteralString = """
+with parts as (
+
+    select
+        (least(14, days) * position / days)::integer as part,
+        min(%(start)s::date + position) as start_date,
+        max(%(start)s::date + position) as end_date
+    from (
+        select greatest(
+            least(%(end)s::date, (%(as_of)s::timestamptz at time zone %(timezone)s)::date - 1),
+            %(start)s::date
+        ) - %(start)s::date + 1 as days
+    ) as period
+    cross join generate_series(0, days - 1) as position
+    group by part
+
+)
+
+select
+    parts.start_date,
+    parts.end_date,
+    (
+        select count(distinct contact_id)
+        from marts.fct_conversations
+        where tenant_id = %(tenant_id)s
+            and created_date between parts.start_date and parts.end_date
+            and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
+    ) as contacts,
+    coalesce(sum(daily.qualified_leads), 0)::double precision
+        / (parts.end_date - parts.start_date + 1) as qualified_per_day,
+    (sum(daily.resolved_conversations) / nullif(sum(daily.conversations), 0))::double precision
+        as resolved_share
+from parts
+left join marts.agg_daily as daily
+    on daily.tenant_id = %(tenant_id)s
+    and daily.date between parts.start_date and parts.end_date
+    and (%(inbox_ids)s::bigint[] is null or daily.inbox_id = any(%(inbox_ids)s))
+group by parts.part, parts.start_date, parts.end_date
+order by parts.part
+"""
+
 WAITING: LiteralString = """
 select
     conversations.conversation_id,
@@ -1275,28 +1433,37 @@ order by scale.rating
 
 # ---- quality of the data ----
 
-# A conversation without a score: what became of the last try, if there was one.
-AI_COVERAGE: LiteralString = """
+# Of a conversation as conversations; without a score: how the last try ended, if there was one.
+AI_STATE: LiteralString = """coalesce(
+    conversations.ai_status,
+    (
+        select scores.status
+        from ai.score_failures as scores
+        where scores.tenant_id = %(tenant_id)s
+            and scores.conversation_id = conversations.conversation_id
+        order by scores.scored_at desc
+        limit 1
+    ),
+    'none'
+)"""
+
+AI_PROVIDER: LiteralString = "coalesce(conversations.ai_provider, 'none')"
+
+AI_COVERAGE: LiteralString = (
+    """
 with counted as (
 
     select
         conversations.lead_score is not null as is_scored,
-        coalesce(conversations.ai_status, tries.status, 'none') as state,
-        case
-            when conversations.lead_score is not null then conversations.ai_provider
-        end as provider,
+        """  # a constant
+    + AI_STATE
+    + """ as state,
+        case when conversations.lead_score is not null then """
+    + AI_PROVIDER
+    + """ end as provider,
         count(*) as conversations,
         max(conversations.ai_scored_at) as last_scored_at
     from marts.fct_conversations as conversations
-    left join lateral (
-        select scores.status
-        from ai.score_failures as scores
-        where conversations.ai_status is null
-            and scores.tenant_id = %(tenant_id)s
-            and scores.conversation_id = conversations.conversation_id
-        order by scores.scored_at desc
-        limit 1
-    ) as tries on true
     where conversations.tenant_id = %(tenant_id)s
         and conversations.created_date between %(start)s and %(end)s
         and (
@@ -1321,6 +1488,7 @@ select
 from counted
 order by is_scored desc, conversations desc, state, provider
 """
+)
 
 PARITY: LiteralString = """
 select
@@ -1630,6 +1798,23 @@ def trend(visit: Visit, filters: "Filters") -> pd.DataFrame:
     return _ask(visit, TREND, **_chosen(filters), **_clock(visit))
 
 
+def outcomes(visit: Visit, filters: "Filters") -> pd.DataFrame:
+    """One row: conversations, contacts (different people among them), qualified_leads and their
+    share qualified_of_leads, resolved (now) and resolved_share.
+
+    previous_contacts, previous_qualified_leads, previous_resolved_share as in `overview`; *_change:
+    a ratio for contacts and qualified_leads, a difference for resolved.
+    """
+    return _ask(visit, OUTCOMES, **_chosen(filters), **_clock(visit))
+
+
+def outcomes_trend(visit: Visit, filters: "Filters") -> pd.DataFrame:
+    """One row a part, as of `trend`: start_date, end_date, contacts, qualified_per_day,
+    resolved_share.
+    """
+    return _ask(visit, OUTCOMES_TREND, **_chosen(filters), **_clock(visit))
+
+
 def waiting(
     visit: Visit, filters: "Filters", *, newest_first: bool = False, rows: int
 ) -> pd.DataFrame:
@@ -1836,7 +2021,8 @@ def ratings(visit: Visit, filters: "Filters") -> pd.DataFrame:
 
 
 def ai_coverage(visit: Visit, filters: "Filters") -> pd.DataFrame:
-    """Conversations of the period by is_scored, state and provider (of scored ones).
+    """Conversations of the period by is_scored, state and provider (of scored ones; none: only a
+    person judged).
 
     state: ok, stale, corrected; of the rest how the last try ended (refused, failed,
     skipped_budget), none without a try. conversations and their share; on every row the same:

@@ -11,6 +11,18 @@ INTENTS = {
     "complaint": "Reclamação",
 }  # fmt: skip
 STAGES = {"lead": "Lead", "visit_scheduled": "Visita", "converted": "Cliente"}
+# What became of a conversation's analysis (queries.ai_coverage).
+AI_STATES = {
+    "ok": "Analisada",
+    "stale": "Analisada, com mensagens novas desde então",
+    "corrected": "Corrigida por uma pessoa",
+    "refused": "A IA recusou o conteúdo",
+    "failed": "A análise falhou; será tentada de novo",
+    "skipped_budget": "Fora do orçamento de IA do mês",
+    "none": "Ainda não analisada",
+}
+# Of a scored one; none: a person judged what no provider had.
+PROVIDERS = {"openai": "IA externa (OpenAI)", "local": "modelo local", "none": "só uma pessoa"}
 # Who wrote: sign and name.
 SIDES = {"contact": ("👤", "Contato"), "bot": ("🤖", "Robô"), "agent": ("👨‍💼", "Equipe")}
 CHANNELS = {

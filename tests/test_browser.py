@@ -31,7 +31,10 @@ pytestmark = pytest.mark.browser
 
 CARDS = (
     "kpi-conversations",
+    "kpi-unique-contacts",
+    "kpi-resolved",
     "kpi-lead-rate",
+    "kpi-qualified-leads",
     "kpi-crm-rate",
     "kpi-first-reply-time",
     "kpi-unanswered",
@@ -41,7 +44,9 @@ TRUTH = """
 select
     count(*), count(*) filter (where is_lead), count(*) filter (where is_converted),
     percentile_cont(0.5) within group (order by first_reply_seconds),
-    percentile_cont(0.9) within group (order by first_reply_seconds)
+    percentile_cont(0.9) within group (order by first_reply_seconds),
+    count(distinct contact_id), count(*) filter (where is_qualified),
+    count(*) filter (where status = 'resolved')
 from marts.fct_conversations
 where tenant_id = %s and created_date between %s and %s
 """
@@ -67,7 +72,8 @@ def test_a_client_sees_its_own_numbers(
         tenant_id: pipeline.query(TRUTH, tenant_id, START, END)[0]
         for tenant_id in pipeline.tenants.values()
     }
-    total, leads, won, median, p90 = truths.pop(pipeline.tenants[slug])
+    total, leads, won, median, p90, *rest = truths.pop(pipeline.tenants[slug])
+    contacts, qualified, resolved = rest
     with visitor(browser, served, size) as someone:
         page = someone.page
         someone.log_in(email, password)
@@ -80,6 +86,9 @@ def test_a_client_sees_its_own_numbers(
         shown = {key: card(page, key) for key in CARDS}
         assert formats.number(total) in shown["kpi-conversations"].splitlines()
         assert plain(formats.percent(leads / total)) in shown["kpi-lead-rate"].splitlines()
+        assert formats.number(contacts) in shown["kpi-unique-contacts"].splitlines()
+        assert formats.number(qualified) in shown["kpi-qualified-leads"].splitlines()
+        assert plain(formats.percent(resolved / total)) in shown["kpi-resolved"].splitlines()
         crm = formats.percent(won / leads if leads else None)
         assert plain(crm) in shown["kpi-crm-rate"].splitlines()
         assert plain(formats.duration(median)) in shown["kpi-first-reply-time"].splitlines()
@@ -102,7 +111,7 @@ def test_a_client_sees_its_own_numbers(
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
         boxes = [page.locator(f".st-key-{key}").bounding_box() for key in CARDS]
         rows = sorted({round(box["y"]) for box in boxes if box})
-        assert len(rows) == (2 if size == DESKTOP else 3), "two by two on a phone"
+        assert len(rows) == (3 if size == DESKTOP else 5), "two by two on a phone"
         page.screenshot(path=tmp_path / f"overview-{size[0]}.png", full_page=True)
         print(tmp_path / f"overview-{size[0]}.png")
 
@@ -124,6 +133,38 @@ def test_period_lives_in_the_address(browser: Browser, served: Served, pipeline:
         assert formats.number(total) in card(page, "kpi-conversations").splitlines()
         someone.open("/?periodo=lixo&datas=ontem&datas=%27%3Bdrop")
         expect(page.get_by_role("radio", name="30 dias")).to_be_checked()
+
+
+def test_one_step_back_is_one_page(browser: Browser, served: Served, pipeline: Pipeline) -> None:
+    """Whatever was filtered before a link was followed: the history has each page once."""
+    with visitor(browser, served) as someone:
+        page = someone.page
+        someone.log_in(*next(iter(pipeline.users.values())))
+        someone.open()
+        chart(page)
+
+        def arrived(title: str, address: str) -> None:
+            expect(page).to_have_url(re.compile(f"{address}$"))
+            expect(page.locator(".st-key-here")).to_have_text(title)
+            expect(page.locator("[data-test-script-state=notRunning]")).to_be_attached()
+
+        page.get_by_role("radio", name="90 dias").click()
+        visited = [("Visão geral", r"/\?periodo=90(\+|%20)dias")]
+        arrived(*visited[0])
+        for title, path in (
+            ("Canais", "canais"), ("Leads", "leads"), ("Conversas", "conversas"),
+            ("Exportar", "exportar"), ("Atendimento", "atendimento"),
+        ):  # fmt: skip
+            page.get_by_role("link", name=title, exact=True).click()
+            visited.append((title, rf"/{path}\?periodo=90(\+|%20)dias"))
+            arrived(*visited[-1])
+        page.locator(".st-key-kpi-waiting-now [data-testid=stPageLink-NavLink]").click()
+        arrived("Leads", r"/leads\?(?=.*periodo=90)(?=.*lista=aguardando).*")
+        page.wait_for_timeout(1000)  # a second entry would come late
+        for title, address in reversed(visited):
+            page.go_back()
+            arrived(title, address)
+        expect(page.get_by_role("radio", name="90 dias")).to_be_checked()
 
 
 def test_log_out_in_one_tab_ends_the_other(

@@ -744,12 +744,13 @@ def test_conversations_per_day_has_every_day(pipeline: Pipeline, sessions: Sessi
 
 def test_empty_period_gives_no_rates(pipeline: Pipeline, sessions: Sessions) -> None:
     (visit, *_) = visits(pipeline, sessions).values()
-    row = queries.overview(visit, Filters(date(2020, 1, 1), date(2020, 1, 7))).iloc[0]
+    long_ago = Filters(date(2020, 1, 1), date(2020, 1, 7))
+    row = queries.overview(visit, long_ago).iloc[0]
     assert row.conversations == 0
-    written = overview.cards(row)
-    assert [card.value for card in written] == ["0", *"–––––"]
-    assert [card.previous for card in written] == ["0", *"–––––"]
-    assert [card.change for card in written] == [None] * 6
+    written = overview.kpi_cards(row, queries.outcomes(visit, long_ago).iloc[0])
+    assert [card.value for card in written] == [*"00––0––––"]
+    assert [card.previous for card in written] == [*"00––0––––"]
+    assert [card.change for card in written] == [None] * 9
 
 
 def test_a_visit_cannot_be_turned_to_another_tenant(pipeline: Pipeline, sessions: Sessions) -> None:
@@ -926,18 +927,23 @@ def test_stale_data_is_marked(
 
 def test_cards_quote_the_kpi_dictionary(pipeline: Pipeline, sessions: Sessions) -> None:
     (visit, *_) = visits(pipeline, sessions).values()
-    cards = overview.cards(queries.overview(visit, PERIOD).iloc[0])
+    cards = overview.kpi_cards(
+        queries.overview(visit, PERIOD).iloc[0], queries.outcomes(visit, PERIOD).iloc[0]
+    )
     labels = [definitions.definition(card.kpi).label for card in cards]
     assert labels == [
         "Conversas",
+        "Contatos únicos",
+        "Resolvidas",
         "Taxa de conversão (leads)",
+        "Leads qualificados",
         "Taxa de conversão (CRM)",
         "Tempo até a 1ª resposta",
         "Sem resposta",
         "Score IA médio",
     ]
     # Fewer leads are bad, a longer wait is too.
-    assert [card.good for card in cards] == ["up", "up", "up", "down", "down", "up"]
+    assert [card.good for card in cards] == [*["up"] * 6, "down", "down", "up"]
 
 
 def test_chart_and_sentence(pipeline: Pipeline, sessions: Sessions) -> None:

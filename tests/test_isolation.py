@@ -21,6 +21,7 @@ MARTS = (
     "dim_contacts",
     "dim_inboxes",
     "dim_tenants",
+    "fct_backlog_intervals",
     "fct_conversation_events",
     "fct_conversations",
     "fct_funnel_events",

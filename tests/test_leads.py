@@ -59,10 +59,15 @@ MISSING = {
     "sem-telefone": "contact_phone is null",
     "sem-contato": "contact_phone is null and contact_email is null",
     "sem-nome": "coalesce(trim(contact_name), '') = ''",
+    "sem-analise": "lead_score is null",
 }
 OF_ROWS = {
     "respostas": ("fct_replies", "replied_date", "true"),
     "primeiras-respostas": ("fct_replies", "replied_date", "is_first"),
+    "respostas-no-horario": ("fct_replies", "replied_date", "wait_business_seconds is not null"),
+    "mensagens-de-pessoas": ("fct_messages", "created_date", "sender_kind = 'agent'"),
+    "mensagens-do-robo": ("fct_messages", "created_date", "sender_kind = 'bot'"),
+    "mensagens-de-contatos": ("fct_messages", "created_date", "sender_kind = 'contact'"),
     "nao-entregues": ("fct_messages", "created_date", "delivery_status = 'failed'"),
 }
 
@@ -90,7 +95,7 @@ def ids_of(
 
 
 def test_every_list_has_as_many_as_its_number(pipeline: Pipeline, sessions: Sessions) -> None:
-    assert {*DAILY, *UNDATED, *MISSING, *OF_ROWS} == set(LISTS)
+    assert {*DAILY, *UNDATED, *MISSING, *OF_ROWS, "contatos", "abertas-no-fim"} == set(LISTS)
     for tenant_id, visit in of_sample(pipeline, sessions).items():
         inboxes = [int(id_) for id_ in queries.inboxes(visit)["inbox_id"]]
         for chosen in ((), tuple(inboxes[:1])):
@@ -126,6 +131,43 @@ def test_every_list_has_as_many_as_its_number(pipeline: Pipeline, sessions: Sess
                     assert queries.selected(visit, dates, Selection(name)) == expected, name
 
 
+def test_each_contact_by_its_latest_conversation(pipeline: Pipeline, sessions: Sessions) -> None:
+    """Of the period and the inboxes chosen: one that wrote elsewhere or later is still there."""
+    fewer = 0
+    for tenant_id, visit in of_sample(pipeline, sessions).items():
+        inboxes = [int(id_) for id_ in queries.inboxes(visit)["inbox_id"]]
+        for chosen in ((), tuple(inboxes[:1])):
+            filters = Filters(START, END, chosen)
+            latest: dict[int, int] = {}
+            talks = pipeline.query(
+                "select contact_id, conversation_id from marts.fct_conversations where tenant_id"
+                " = %s and created_date between %s and %s and inbox_id = any(%s)"
+                " and contact_id is not null order by created_at, conversation_id",
+                tenant_id, START, END, list(chosen) or inboxes,
+            )  # fmt: skip
+            latest.update(talks)
+            listed = ids_of(visit, Selection("contatos"), filters)
+            assert sorted(listed) == sorted(latest.values())
+            assert queries.outcomes(visit, filters).iloc[0].contacts == len(listed)
+            fewer += len(talks) - len(latest)
+    assert fewer > 0
+
+
+def test_the_backlog_of_any_day_has_its_list(pipeline: Pipeline, sessions: Sessions) -> None:
+    for tenant_id, visit in of_sample(pipeline, sessions).items():
+        days = pipeline.query(
+            "select date, sum(open_conversations)::int from marts.agg_backlog where tenant_id = %s"
+            " and date between %s and %s group by 1 order by 1",
+            tenant_id, START, END,
+        )  # fmt: skip
+        assert len(days) == (END - START).days + 1
+        for day, number in days[::4]:
+            assert number > 0
+            for start in (day, START):  # the first day says nothing
+                filters = Filters(start, day)
+                assert queries.selected(visit, filters, Selection("abertas-no-fim")) == number
+
+
 def test_parts_narrow_as_plain_sql_does(pipeline: Pipeline, sessions: Sessions) -> None:
     ((agent_id,),) = pipeline.query(
         "select agent_id from marts.fct_conversations where agent_id is not null"
@@ -144,6 +186,9 @@ def test_parts_narrow_as_plain_sql_does(pipeline: Pipeline, sessions: Sessions) 
         (Part(idle="recente"), f"{idle} '24 hours' and not {idle} '48 hours'"),
         (Part(idle="medio"), f"{idle} '48 hours' and not {idle} '168 hours'"),
         (Part(idle="frio"), f"{idle} '168 hours'"),
+        (Part(rating=5), "csat_rating = 5"),
+        (Part(ai_state="ok", ai_provider="local"), "ai_status = 'ok' and ai_provider = 'local'"),
+        (Part(ai_state="none"), "ai_status is null"),
     )  # fmt: skip
     seen = 0
     for tenant_id, visit in of_sample(pipeline, sessions).items():
@@ -158,6 +203,37 @@ def test_parts_narrow_as_plain_sql_does(pipeline: Pipeline, sessions: Sessions) 
             seen += len(expected)
             assert lists.read(flat(Selection(part=part).parameters())).part == part
     assert seen > 1000
+
+
+def test_chips_say_what_narrows_a_list(pipeline: Pipeline, sessions: Sessions) -> None:
+    """Each field of a Part in words, but the status, which has a filter of its own."""
+    (tenant_id, visit), *_ = of_sample(pipeline, sessions).items()
+    ((agent_id, name),) = pipeline.query(
+        "select agent_id, name from marts.dim_agents where tenant_id = %s and name is not null"
+        " order by 1 limit 1", tenant_id,
+    )  # fmt: skip
+    part = Part(
+        agent_id=0, channel="whatsapp", status="open", weekday=1, hour=10, reply_from=300,
+        reply_to=900, idle="frio", replied_by=agent_id, rating=5, ai_state="stale",
+        ai_provider="openai",
+    )  # fmt: skip
+    said = leads._parts(visit, Selection("respostas", part))
+    assert {field: plain(text) for field, text in said.items()} == {
+        "agent_id": "Pessoa: Sem agente",
+        "replied_by": f"Resposta de: {name}",
+        "rating": "Nota 5",
+        "channel": "Canal: WhatsApp",
+        "weekday": "Segunda-feira",
+        "hour": "Iniciadas às 10 h",
+        "reply_from": "1ª resposta em 5 min 00 s ou mais",
+        "reply_to": "1ª resposta em menos de 15 min 00 s",
+        "idle": "Parada: Frio",
+        "ai_state": "Análise: Analisada, com mensagens novas desde então",
+        "ai_provider": "Analisada por: IA externa (OpenAI)",
+    }
+    assert set(said) | {"status"} == set(vars(part))
+    unknown = leads._parts(visit, Selection("respostas", Part(replied_by=999_999)))
+    assert unknown == {"replied_by": "Resposta de: nº 999999"}
 
 
 def flat(parameters: dict[str, Any]) -> dict[str, str]:
@@ -592,6 +668,7 @@ def test_the_list_in_a_browser(
             "&parada=zz&classe=<i>&score=1e9&ordem=--&pagina=99999&corrigir=1&caixa=Outra"
         )
         expect(page.locator(".m-chip")).to_have_count(4)
+        expect(page.get_by_text("pede uma caixa de entrada que não existe mais")).to_be_visible()
         assert "Canal: <b>x</b>" in page.locator(".m-what").inner_text()
         page.get_by_label("Tirar: Canal: <b>x</b>").click()
         expect(page.locator(".m-chip")).to_have_count(3)

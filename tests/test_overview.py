@@ -51,6 +51,9 @@ select
     count(*) filter (where contact_message_count > 0 and agent_message_count = 0) as unanswered,
     count(*) filter (where lead_score is not null) as scored,
     count(*) filter (where first_reply_seconds is not null) as first_replies,
+    count(distinct contact_id) as contacts,
+    count(*) filter (where is_qualified) as qualified_leads,
+    count(*) filter (where status = 'resolved') as resolved,
     avg(lead_score)::float8 as mean_score,
     percentile_cont(0.5) within group (order by first_reply_seconds) as median,
     percentile_cont(0.9) within group (order by first_reply_seconds) as p90
@@ -118,6 +121,8 @@ def counted(
         "visit_rate": share("conversions", "visits"),
         "unanswered_share": share("unanswered", "contacted"),
         "score_coverage": share("scored", "conversations"),
+        "resolved_share": share("resolved", "conversations"),
+        "qualified_of_leads": share("qualified_leads", "leads"),
     }
 
 
@@ -186,6 +191,67 @@ def test_a_running_day_is_compared_with_the_same_hours(
             whole = counted(pipeline, asked, START - before, END - before)
             cut += whole["conversations"] - earlier["conversations"]
     assert cut > 0
+
+
+def test_people_and_what_came_of_them(pipeline: Pipeline, sessions: Sessions) -> None:
+    """Once the period is over, and while its last day runs."""
+    before = timedelta(days=DAYS)
+    fewer = cut = 0
+    for asked in everybody(pipeline, sessions):
+        truth = counted(pipeline, asked, START, END)
+        fewer += truth["contacts"] < truth["conversations"]
+        for moment in (FAR, *(datetime(2026, 6, 28, hour, 20, tzinfo=UTC) for hour in (3, 15, 23))):
+            row = queries.outcomes(as_of(asked.visit, moment), asked.filters).iloc[0]
+            for column in ("conversations", "contacts", "qualified_leads", "qualified_of_leads",
+                           "resolved", "resolved_share"):  # fmt: skip
+                assert same(row[column], truth[column]), (asked, column)
+            earlier = counted(pipeline, asked, START - before, END - before, moment - before)
+            for column in ("contacts", "qualified_leads", "resolved_share"):
+                assert same(row[f"previous_{column}"], earlier[column]), (asked, column)
+            for column in ("contacts", "qualified_leads"):
+                base = earlier[column]
+                assert same(row[f"{column}_change"], truth[column] / base - 1 if base else None)
+            has_base = earlier["resolved_share"] is not None
+            assert same(
+                row["resolved_change"],
+                truth["resolved_share"] - earlier["resolved_share"] if has_base else None,
+            )
+            whole = counted(pipeline, asked, START - before, END - before)
+            cut += whole["contacts"] - earlier["contacts"]
+    assert fewer > 0  # some came back
+    assert cut > 0
+
+
+@pytest.mark.parametrize("days", [1, 5, 28, 90])
+def test_their_trend_has_the_parts_of_the_other(
+    pipeline: Pipeline, sessions: Sessions, days: int
+) -> None:
+    period = Filters(END - timedelta(days=days - 1), END)
+    running = datetime(2026, 6, 28, 15, 20, tzinfo=UTC)
+    for asked in everybody(pipeline, sessions, period):
+        for moment in (FAR, running):
+            visit = as_of(asked.visit, moment)
+            parts = queries.outcomes_trend(visit, asked.filters)
+            columns = ["start_date", "end_date"]
+            assert parts[columns].equals(queries.trend(visit, asked.filters)[columns])
+        for _, part in parts.iloc[:: max(1, len(parts) // 3)].iterrows():
+            truth = counted(pipeline, asked, part["start_date"], part["end_date"])
+            length = (part["end_date"] - part["start_date"]).days + 1
+            assert part["contacts"] == truth["contacts"]
+            assert same(part["qualified_per_day"], truth["qualified_leads"] / length)
+            assert same(part["resolved_share"], truth["resolved_share"])
+
+
+def test_a_line_has_no_day_that_is_not_over(pipeline: Pipeline, sessions: Sessions) -> None:
+    """A few hours would look like a fall; a period of that day alone has no other."""
+    (asked, *_) = everybody(pipeline, sessions)
+    running = as_of(asked.visit, datetime(2026, 6, 28, 15, 20, tzinfo=UTC))
+    over = as_of(asked.visit, datetime(2026, 6, 29, 3, tzinfo=UTC))  # midnight there
+    for question in (queries.trend, queries.outcomes_trend):
+        assert question(running, WHOLE)["end_date"].iloc[-1] == END - timedelta(days=1)
+        assert question(over, WHOLE)["end_date"].iloc[-1] == END
+        alone = question(running, Filters(END, END))
+        assert alone[["start_date", "end_date"]].to_numpy().tolist() == [[END, END]]
 
 
 @pytest.mark.parametrize("days", [1, 5, 14, 28, 90])
@@ -479,13 +545,13 @@ def listed(
 def test_a_number_is_as_long_as_its_list(pipeline: Pipeline, sessions: Sessions) -> None:
     for asked in everybody(pipeline, sessions):
         kpis = queries.overview(asked.visit, asked.filters).iloc[0]
+        outcomes = queries.outcomes(asked.visit, asked.filters).iloc[0]
         behind = [
-            kpis[name]
-            for name in (
-                "conversations", "leads", "conversions", "first_replies", "unanswered", "scored"
-            )
-        ]  # fmt: skip
-        cards = overview.cards(kpis)
+            *(kpis["conversations"], outcomes["contacts"], outcomes["resolved"], kpis["leads"]),
+            *(outcomes["qualified_leads"], kpis["conversions"], kpis["first_replies"]),
+            *(kpis["unanswered"], kpis["scored"]),
+        ]
+        cards = overview.kpi_cards(kpis, outcomes)
         assert [listed(pipeline, asked, one.list_name) for one in cards] == behind
         for one, number in list(zip(cards, behind, strict=True))[1:]:
             assert formats.number(number) in one.link
@@ -537,13 +603,22 @@ def test_an_empty_period_is_said(pipeline: Pipeline, sessions: Sessions) -> None
         assert not steps["leads"].any()
         assert queries.rhythm(asked.visit, asked.filters)["total"].iloc[0] == 0
         kpis = queries.overview(asked.visit, asked.filters).iloc[0]
-        for one in overview.cards(kpis):
-            assert charts.sparkline(trend[one.series].tolist()).startswith(("none", "url("))
+        outcomes = queries.outcomes(asked.visit, asked.filters).iloc[0]
+        other = queries.outcomes_trend(asked.visit, asked.filters)
+        assert not other[["contacts", "qualified_per_day"]].any(axis=None)
+        assert other["resolved_share"].isna().all()
+        for one in overview.kpi_cards(kpis, outcomes):
+            assert one.spark
+            drawn = trend if one.spark.series in trend else other
+            shape = charts.sparkline(drawn[one.spark.series].tolist())
+            assert shape.startswith(("none", "url("))
         assert overview.funnel_sentence(kpis) == "Nenhum lead entre as conversas do período."
 
 
 QUESTIONS: dict[str, Callable[[Visit, Filters], pd.DataFrame]] = {
     "trend": queries.trend,
+    "outcomes": queries.outcomes,
+    "outcomes_trend": queries.outcomes_trend,
     "waiting": lambda visit, filters: queries.waiting(visit, filters, rows=9),
     "conversations_by_inbox": lambda visit, filters: queries.conversations_by_inbox(
         visit, filters, largest=6
@@ -563,7 +638,8 @@ QUESTIONS: dict[str, Callable[[Visit, Filters], pd.DataFrame]] = {
 
 def has_nothing(rows: pd.DataFrame) -> bool:
     """No row, or none that counts a conversation."""
-    counts = {"conversations", "conversations_per_day", "leads", "waiting"} & set(rows.columns)
+    known = {"conversations", "contacts", "conversations_per_day", "leads", "waiting"}
+    counts = known & set(rows.columns)
     assert counts
     return rows.empty or not rows[list(counts)].fillna(0).to_numpy().any()
 
@@ -799,9 +875,11 @@ def test_overview_in_a_browser(
         someone.log_in(email, password)
         open_page(page, served.address + PERIOD)
         people = page.locator(".m-waiting a")
-        expect(people).to_have_count(5)
-        assert people.locator("b").all_inner_texts() == [
-            name or "Contato sem nome" for _, name in waiting[:5]
+        expect(people).to_have_count(7)
+        expect(people.nth(4)).to_be_visible()
+        expect(people.nth(5)).to_be_visible(visible=size == DESKTOP)
+        assert people.locator("b").all_text_contents() == [
+            name or "Contato sem nome" for _, name in waiting[:7]
         ]
         for link, (conversation_id, _) in zip(people.all(), waiting, strict=False):
             address = urlsplit(link.get_attribute("href"))
@@ -809,7 +887,7 @@ def test_overview_in_a_browser(
             assert parse_qs(str(address.query))["conversa"] == [str(conversation_id)]
         expect(page.locator(".m-now b")).to_have_text(formats.number(len(waiting)))
         # The answer is on the first screen.
-        box = people.nth(4 if size == DESKTOP else 2).bounding_box()
+        box = people.nth(5 if size == DESKTOP else 3).bounding_box()
         assert box
         assert box["y"] + box["height"] <= size[1]
 
@@ -821,13 +899,23 @@ def test_overview_in_a_browser(
             expect(panel.locator("table")).to_be_visible()
             assert panel.locator("tbody a").count() > 0
             panel.get_by_text("Ver como tabela").click()
-        expect(page.locator(".m-spark")).to_have_count(6)
+        expect(page.locator(".m-spark")).to_have_count(9)
         assert page.locator(".m-spark").first.evaluate(
             "spark => getComputedStyle(spark).maskImage.startsWith('url(')"
         )
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
         assert serious_findings(page) == []
         page.screenshot(path=tmp_path / f"overview-{scheme}.png", full_page=True)
+        # Where one is, is underlined, in full, and said to readers of the screen.
+        here = page.get_by_role("link", name="Visão geral (página atual)", exact=True)
+        line, bar = here.bounding_box(), page.locator(".st-key-menu").bounding_box()
+        assert line
+        assert bar
+        assert line["y"] + line["height"] <= bar["y"] + bar["height"]
+        assert here.evaluate("link => getComputedStyle(link).borderBottomWidth") == "3px"
+        others = page.get_by_role("link", name="Canais", exact=True)
+        transparent = "link => getComputedStyle(link).borderBottomColor"
+        assert others.evaluate(transparent) == "rgba(0, 0, 0, 0)" != here.evaluate(transparent)
 
         # Inboxes apart and the newest first are in the address, and survive a reload.
         page.get_by_role("radio", name="Separadas").click()
@@ -914,9 +1002,15 @@ def test_channels_in_a_browser(
         expect(table.locator("thead th").first).to_have_text("Canal")
         assert set(table.locator("tbody th").all_inner_texts()) <= set(words.CHANNELS.values())
         someone.open(
-            f"/canais{PERIOD.removeprefix('/')}&comparar=Canais&medida=Conversas&caixa=lixo"
+            f"/canais{PERIOD.removeprefix('/')}&comparar=Canais&medida=Conversas"
+            "&caixa=<i>lixo</i> **x**"
         )
         chart(page)
+        # An inbox that is not there is said, as it was written, and chooses none.
+        warning = page.locator("[data-testid=stAlert]")
+        expect(warning).to_contain_text(
+            "uma caixa de entrada que não existe mais, ou mudou de nome: <i>lixo</i> **x**."
+        )
         expect(page.locator(".st-key-panel-ranking h2")).to_contain_text("Conversas por canal")
         counts = [
             int(text.replace(".", ""))

@@ -1,19 +1,20 @@
 """The page "Qualidade dos dados": parity, coverage, loads; who may know what; the page itself."""
 
+import dataclasses
 import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 import psycopg
 import pytest
 import yaml
 from playwright.sync_api import Browser, expect
 
-from dashboard import formats, queries, state
+from dashboard import formats, lists, queries, state, words
 from dashboard.app_pages import quality
 from dashboard.auth import COOKIE_NAME, Sessions, Visit
 from dashboard.filters import Filters
@@ -249,6 +250,10 @@ def test_coverage_is_what_the_marts_and_the_tries_say(desk: Desk) -> None:
         "update marts.fct_conversations set ai_status = 'stale', ai_provider = 'openai'"
         " where conversation_id = any (%s)", talks[10:15],
     )  # fmt: skip
+    desk.execute(  # of no provider: a person alone judged
+        "update marts.fct_conversations set ai_status = 'corrected', ai_provider = null"
+        " where conversation_id = any (%s)", talks[15:17],
+    )  # fmt: skip
     tries = (
         "insert into ai.conversation_scores (tenant_id, conversation_id, transcript_sha256,"
         " prompt_version, provider, model, status, scored_at, error)"
@@ -269,7 +274,7 @@ def test_coverage_is_what_the_marts_and_the_tries_say(desk: Desk) -> None:
         place = talks.index(talk) if talk in talks else 99
         tried = "skipped_budget" if place < 1 else "refused" if place < 3 else "failed"
         found = status or (tried if place < 6 else "none")
-        key = (score is not None, found, provider if score is not None else None)
+        key = (score is not None, found, (provider or "none") if score is not None else None)
         truth[key] = truth.get(key, 0) + 1
     frame = queries.ai_coverage(visit, chosen)
     seen = {
@@ -278,19 +283,68 @@ def test_coverage_is_what_the_marts_and_the_tries_say(desk: Desk) -> None:
     }
     assert seen == truth
     assert {key[1] for key in seen} >= {
-        "ok", "stale", "none", "failed", "refused", "skipped_budget",
+        "ok", "stale", "corrected", "none", "failed", "refused", "skipped_budget",
     }  # fmt: skip
+    for _, row in frame.iterrows():  # the list each number links to
+        href = quality._of_ai_state(row)
+        assert href
+        query = {name: values[-1] for name, values in parse_qs(urlsplit(href).query).items()}
+        assert queries.selected(visit, chosen, lists.read(query)) == row["conversations"], href
+    assert quality._of_ai_state(frame.iloc[0].replace({frame["state"].iloc[0]: "new"})) is None
     scored = sum(count for key, count in truth.items() if key[0])
     first = frame.iloc[0]
     assert (first.scored, first.total) == (scored, sum(truth.values()))
     assert first.coverage == pytest.approx(scored / first.total)
-    assert set(frame["state"]) <= set(quality.STATES)
+    assert set(frame["state"]) <= set(words.AI_STATES)
     ((latest,),) = desk.pipeline_query(
         "select max(ai_scored_at) from marts.fct_conversations where tenant_id = %s"
         " and created_date between %s and %s",
         tenant_id, chosen.start, chosen.end,
     )  # fmt: skip
     assert first.last_scored_at == latest
+
+
+def test_the_period_before_is_as_new_as_the_present_one(desk: Desk) -> None:
+    """A late reply or import changes earlier days: kept until the next build, not longer."""
+    tenant_id, chosen = desk.pipeline.tenants[A], Filters(START, END)
+    days = timedelta(days=chosen.days)
+
+    def numbers() -> tuple[Any, ...]:
+        visit = desk.visit("client")
+        kpis, outcomes = queries.overview(visit, chosen), queries.outcomes(visit, chosen)
+        row, other = kpis.iloc[0], outcomes.iloc[0]
+        service = queries.service(visit, chosen).iloc[0]
+        return (
+            row.conversations, row.previous_conversations, other.previous_contacts,
+            row.previous_first_reply_median_seconds, service.previous_first_reply_median_seconds,
+        )  # fmt: skip
+
+    present, earlier, people, *medians = numbers()
+    assert earlier > 0
+    desk.execute(
+        "update marts.agg_daily set conversations = conversations + 7 where tenant_id = %s"
+        " and (date, inbox_id) = (select date, inbox_id from marts.agg_daily where tenant_id = %s"
+        " and date between %s and %s and conversations > 0 limit 1)",
+        tenant_id, tenant_id, START - days, END - days,
+    )  # fmt: skip
+    desk.execute(
+        "update marts.fct_conversations set first_reply_seconds = first_reply_seconds + 60,"
+        " contact_id = -1 where tenant_id = %s and created_date between %s and %s",
+        tenant_id, START - days, END - days,
+    )  # fmt: skip
+    assert numbers() == (present, earlier, people, *medians)
+    desk.pipeline_query("select nextval('app.data_version')")
+    assert numbers() == (present, earlier + 7, 1, *(median + 60 for median in medians))
+    # While the last day runs it follows each load: more of the earlier day has its counterpart.
+    visit = desk.visit("client")
+    following = []
+    for hour in (4, 12, 23):
+        moment = datetime(2026, 6, 28, hour, tzinfo=UTC)
+        state_then = dataclasses.replace(visit.load_state, last_loaded_at=moment)
+        then = dataclasses.replace(visit, load_state=state_then)
+        following.append(int(queries.overview(then, chosen).iloc[0].previous_conversations))
+    assert following == sorted(following)
+    assert following[0] < following[-1]
 
 
 def test_tries_without_a_score_are_seen_by_their_tenant_alone(desk: Desk) -> None:

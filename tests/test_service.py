@@ -7,16 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 import pytest
 from playwright.sync_api import Browser, expect
 
-from dashboard import charts, definitions, formats, lists, queries
+from dashboard import cards, charts, definitions, formats, lists, queries
 from dashboard.app_pages import service
 from dashboard.auth import Sessions, Visit
 from dashboard.filters import Filters
-from dashboard.lists import Part
+from dashboard.lists import Part, Selection
 from tests.browsing import (
     DESKTOP,
     END,
@@ -290,7 +291,7 @@ def behind(pipeline: Pipeline, tenant_id: int, name: str, part: Part) -> int:
     sql = BEHIND.format(dated=dated, list=found.condition, part=lists.PART_CONDITION)
     given = {
         **vars(part), "tenant_id": tenant_id, "start": START, "end": END,
-        "timezone": "America/Sao_Paulo", "as_of": datetime.now(UTC),
+        "timezone": "America/Sao_Paulo", "as_of": datetime.now(UTC), "inbox_ids": None,
     }  # fmt: skip
     with psycopg.connect(pipeline.warehouse.dsn("owner")) as connection:
         row = connection.execute(sql, given).fetchone()  # type: ignore[call-overload]
@@ -326,6 +327,70 @@ def test_a_number_has_its_conversations_behind_it(pipeline: Pipeline, sessions: 
             assert behind(pipeline, tenant_id, name, Part()) == number, name
     read_back = lists.read({"lista": "respostas", "respondida-por": "7", "nota": "5"})
     assert (read_back.name, read_back.part) == ("respostas", Part(replied_by=7, rating=5))
+
+
+def distinct(pipeline: Pipeline, mart: str, tenant_id: int, chosen: Filters, condition: str) -> int:
+    """Conversations of a mart's rows that meet the condition, of the inboxes chosen."""
+    ((found,),) = pipeline.query(
+        f"select count(distinct conversation_id) from marts.{mart} where tenant_id = %s"
+        f" and (%s or inbox_id = any (%s)) and {condition}",
+        tenant_id, not chosen.inbox_ids, list(chosen.inbox_ids),
+    )  # fmt: skip
+    return int(found)
+
+
+def test_a_day_has_its_conversations_behind_it(pipeline: Pipeline, sessions: Sessions) -> None:
+    """Of the backlog as many as it says, on every day; of messages and replies those they are in,
+    by day and by week."""
+    backlogs = weeks = 0
+    for tenant_id, visit, chosen in cases(pipeline, sessions):
+
+        def of(
+            name: str, start: date, end: date, replied_by: int | None = None,
+            visit: Visit = visit, inbox_ids: tuple[int, ...] = chosen.inbox_ids,
+        ) -> int:  # fmt: skip
+            part = Part(replied_by=replied_by)
+            return queries.selected(visit, Filters(start, end, inbox_ids), Selection(name, part))
+
+        for _, row in queries.backlog(visit, chosen).iloc[::3].iterrows():
+            assert of("abertas-no-fim", row["date"], row["date"]) == row.open_conversations
+            backlogs += row.open_conversations
+        days = queries.messages_over_time(visit, chosen)
+        for _, row in days.iloc[:: max(len(days) // 4, 1)].iterrows():
+            href = service._of_step("mensagens-de-pessoas", chosen)(row)
+            first, last = parse_qs(urlsplit(str(href)).query)["datas"]
+            assert chosen.start.isoformat() <= first <= last <= chosen.end.isoformat()
+            weeks += first < last
+            dated = f"created_date between '{first}' and '{last}' and sender_kind = "
+            start, end = date.fromisoformat(first), date.fromisoformat(last)
+            for kind, name in (("agent", "mensagens-de-pessoas"), ("bot", "mensagens-do-robo"),
+                               ("contact", "mensagens-de-contatos")):  # fmt: skip
+                truth = distinct(pipeline, "fct_messages", tenant_id, chosen, f"{dated}'{kind}'")
+                assert of(name, start, end) == truth, (name, start)
+                ((written,),) = pipeline.query(
+                    "select count(*) from marts.fct_messages where tenant_id = %s"
+                    f" and (%s or inbox_id = any (%s)) and {dated}'{kind}'",
+                    tenant_id, not chosen.inbox_ids, list(chosen.inbox_ids),
+                )  # fmt: skip
+                assert row[f"{kind}_messages"] == written
+            dated = f"replied_date between '{first}' and '{last}'"
+            assert of("respostas", start, end) == distinct(
+                pipeline, "fct_replies", tenant_id, chosen, dated
+            )
+        for _, agent in queries.agent_numbers(visit, chosen).iterrows():
+            whose = (
+                f"replied_date between '{chosen.start}' and '{chosen.end}'"
+                f" and coalesce(agent_id, 0) = {agent['agent_id']}"
+            )
+            agent_id = int(agent["agent_id"])
+            for name, condition in (
+                ("respostas", whose),
+                ("respostas-no-horario", f"{whose} and wait_business_seconds is not null"),
+            ):
+                truth = distinct(pipeline, "fct_replies", tenant_id, chosen, condition)
+                assert of(name, chosen.start, chosen.end, agent_id) == truth, (name, agent_id)
+    assert backlogs > 1000
+    assert weeks > 0
 
 
 def test_charts_over_time(pipeline: Pipeline, sessions: Sessions) -> None:
@@ -422,7 +487,7 @@ def test_an_empty_period_has_no_rates(pipeline: Pipeline, sessions: Sessions) ->
     empty = Filters(date(2020, 1, 1), date(2020, 1, 7))
     row = queries.service(visit, empty).iloc[0]
     now = queries.waiting_now(visit, empty).iloc[0]
-    written = service.cards(row, now)
+    written = service.kpi_cards(row, now)
     assert [one.value for one in written if one.kpi != "kpi_waiting_now"] == ["–"] * 7
     assert [one.change for one in written] == [None] * 8
     assert {one.previous for one in written} == {"–", None}
@@ -440,18 +505,18 @@ def test_few_cases_are_marked_and_good_is_told_from_bad(
     (visit, *_) = visits(pipeline, sessions).values()
     row = queries.service(visit, Filters(START, END)).iloc[0]
     now = queries.waiting_now(visit, Filters(START, END)).iloc[0]
-    written = {one.kpi: one for one in service.cards(row, now)}
+    written = {one.kpi: one for one in service.kpi_cards(row, now)}
     good = {kpi for kpi, one in written.items() if one.good == "up"}
     assert good == {"kpi_csat", "kpi_one_touch", "kpi_bot_resolved"}
     assert all(definitions.definition(kpi).text for kpi in written)
     assert "poucos dados" not in written["kpi_reply_time"].detail
-    few = service.cards(row.copy().set_axis(row.index).replace({row.replies: 3}), now)
+    few = service.kpi_cards(row.copy().set_axis(row.index).replace({row.replies: 3}), now)
     assert "poucos dados" in few[0].detail
     assert service.marked(60, 3, formats.duration) == "1\u00a0min\u00a000\u00a0s *"
     assert service.marked(60, 10, formats.duration) == "1\u00a0min\u00a000\u00a0s"
     assert service.marked(float("nan"), 0, formats.duration) == "–"
     unmoved = dataclasses.replace(written["kpi_csat"], change=formats.points(0.0))
-    assert service.delta_color(unmoved) == "off"
+    assert cards.delta_color(unmoved) == "off"
 
 
 @pytest.mark.parametrize("setting", [None, "", "foreign"])
@@ -536,12 +601,15 @@ def test_page(
         hrefs = [link.get_attribute("href") or "" for link in table.locator("a").all()]
         assert all(re.match(r"/leads\?periodo=.*(agente|respondida-por)=\d+$", h) for h in hrefs)
         assert len(hrefs) > 10
+        median = table.locator("tbody tr").first.locator("td").nth(3).locator("a")
+        assert "lista=respostas&respondida-por=" in (median.get_attribute("href") or "")
         # What every chart shows is a table too, and every panel says something.
         for name in ("reply-times", "backlog", "messages", "ratings"):
             panel = page.locator(f".st-key-panel-{name}")
             expect(panel.locator("[data-testid=stCaptionContainer]")).to_contain_text(".")
             panel.locator("summary").click()
             expect(panel.locator("table")).to_be_visible()
+            assert panel.locator("tbody a").count() > 0, name
         expect(page.locator(".st-key-panel-backlog")).to_contain_text("estimativa")
         assert serious_findings(page) == []
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
@@ -570,11 +638,7 @@ def test_page(
         page.get_by_role("link", name="Canais").click()
         expect(page).to_have_url(re.compile("/canais"))
         expect(page).to_have_url(filters)
-        for _ in range(4):  # Streamlit may write an address into the history more than once
-            page.go_back()
-            page.wait_for_timeout(1500)
-            if "/leads" in page.url:
-                break
+        page.go_back()
         expect(page).to_have_url(re.compile("/leads"))
         expect(page).to_have_url(filters)
         page.reload()

@@ -228,6 +228,10 @@ def _parts(visit: Visit, selection: Selection) -> dict[str, str]:
         said["reply_to"] = f"1ª resposta em menos de {formats.duration(part.reply_to)}"
     if part.idle:
         said["idle"] = f"Parada: {words.IDLE_LEVELS[part.idle]}"
+    if part.ai_state:
+        said["ai_state"] = f"Análise: {words.AI_STATES[part.ai_state]}"
+    if part.ai_provider:
+        said["ai_provider"] = f"Analisada por: {words.PROVIDERS[part.ai_provider]}"
     return said
 
 

@@ -1,15 +1,13 @@
 """Visão geral: who waits for an answer now, and how the tenant is doing."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date, timedelta
 from html import escape
-from typing import Literal
 
 import pandas as pd
 import streamlit as st
 
 from dashboard import (
+    cards,
     charts,
     definitions,
     filters,
@@ -21,33 +19,17 @@ from dashboard import (
     words,
 )
 from dashboard.auth import Visit
+from dashboard.cards import Card, Spark
 from dashboard.filters import Filters
 from dashboard.frame import Column
 from dashboard.lists import Part
 
 ORDER, OLDEST, NEWEST = "espera", "Há mais tempo", "Mais recentes"
 INBOXES, TOGETHER, APART = "caixas", "Juntas", "Separadas"
-WAITING_SHOWN = 5
+# On a phone five (pages.css).
+WAITING_SHOWN, WAITING_SHOWN_PHONE = 7, 5
 # As many colours as can be told apart.
 INBOXES_SHOWN = 6
-
-
-@dataclass(frozen=True)
-class Card:
-    """One KPI as it is written; `kpi` names its docs block, `series` its column of queries.trend,
-    `list_name` the conversations behind it.
-    """
-
-    kpi: str
-    value: str
-    change: str | None
-    good: Literal["up", "down"]
-    previous: str
-    detail: str
-    link: str
-    list_name: str
-    series: str
-    write: Callable[[float], str]
 
 
 def show(visit: Visit) -> None:
@@ -67,7 +49,9 @@ def show(visit: Visit) -> None:
         with now:
             show_waiting(visit, chosen, names)
         with numbers:
-            show_cards(cards(kpis), queries.trend(visit, chosen))
+            outcomes = queries.outcomes(visit, chosen).iloc[0]
+            trends = (queries.trend(visit, chosen), queries.outcomes_trend(visit, chosen))
+            cards.show(kpi_cards(kpis, outcomes), *trends)
     if not kpis["conversations"]:
         last_date: date | None = coverage["last_date"]
         frame.empty(
@@ -124,7 +108,7 @@ def show_waiting(visit: Visit, chosen: Filters, names: dict[int, str]) -> None:
             navigation.link(
                 "leads",
                 f"Ver todas as {formats.number(rows['waiting'].iloc[0])}"
-                if len(rows) < rows["waiting"].iloc[0]
+                if rows["waiting"].iloc[0] > WAITING_SHOWN_PHONE
                 else "Ver como lista",
                 lists.parameters("aguardando"),
             )
@@ -183,8 +167,8 @@ def _moment_title(row: pd.Series, timezone: str) -> str:
 # ---- numbers ----------------------------------------------------------------------------------
 
 
-def cards(kpis: pd.Series) -> tuple[Card, ...]:
-    """The KPIs of a row of queries.overview, written in Portuguese."""
+def kpi_cards(kpis: pd.Series, outcomes: pd.Series) -> tuple[Card, ...]:
+    """The KPIs of a row of queries.overview and one of queries.outcomes, in Portuguese."""
     return (
         Card(
             kpi="kpi_conversations",
@@ -195,8 +179,31 @@ def cards(kpis: pd.Series) -> tuple[Card, ...]:
             detail="iniciadas no período",
             link="Ver conversas",
             list_name="todas",
-            series="conversations_per_day",
-            write=lambda per_day: f"{formats.number(per_day, 1)} por dia",
+            spark=Spark(
+                "conversations_per_day", lambda per_day: f"{formats.number(per_day, 1)} por dia"
+            ),
+        ),
+        Card(
+            kpi="kpi_unique_contacts",
+            value=formats.number(outcomes["contacts"]),
+            change=formats.change(outcomes["contacts_change"]),
+            good="up",
+            previous=formats.number(outcomes["previous_contacts"]),
+            detail="pessoas diferentes",
+            link=f"Ver {formats.count(outcomes['contacts'], 'contato', 'contatos')}",
+            list_name="contatos",
+            spark=Spark("contacts", formats.number),
+        ),
+        Card(
+            kpi="kpi_resolved",
+            value=formats.percent(outcomes["resolved_share"]),
+            change=formats.points(outcomes["resolved_change"]),
+            good="up",
+            previous=formats.percent(outcomes["previous_resolved_share"]),
+            detail=f"de {formats.count(kpis['conversations'], 'conversa', 'conversas')}",
+            link=f"Ver {formats.count(outcomes['resolved'], 'resolvida', 'resolvidas')}",
+            list_name="resolvidas",
+            spark=Spark("resolved_share", formats.percent),
         ),
         Card(
             kpi="kpi_lead_rate",
@@ -207,8 +214,20 @@ def cards(kpis: pd.Series) -> tuple[Card, ...]:
             detail=f"de {formats.count(kpis['conversations'], 'conversa', 'conversas')}",
             link=f"Ver {formats.count(kpis['leads'], 'lead', 'leads')}",
             list_name="leads",
-            series="lead_rate",
-            write=formats.percent,
+            spark=Spark("lead_rate", formats.percent),
+        ),
+        Card(
+            kpi="kpi_qualified_leads",
+            value=formats.number(outcomes["qualified_leads"]),
+            change=formats.change(outcomes["qualified_leads_change"]),
+            good="up",
+            previous=formats.number(outcomes["previous_qualified_leads"]),
+            detail=f"{formats.percent(outcomes['qualified_of_leads'])} dos leads",
+            link=f"Ver {formats.count(outcomes['qualified_leads'], 'qualificado', 'qualificados')}",
+            list_name="qualificados",
+            spark=Spark(
+                "qualified_per_day", lambda per_day: f"{formats.number(per_day, 1)} por dia"
+            ),
         ),
         Card(
             kpi="kpi_crm_rate",
@@ -219,8 +238,7 @@ def cards(kpis: pd.Series) -> tuple[Card, ...]:
             detail=f"de {formats.count(kpis['leads'], 'lead', 'leads')}",
             link=f"Ver {formats.count(kpis['conversions'], 'cliente', 'clientes')}",
             list_name="convertidas",
-            series="crm_rate",
-            write=formats.percent,
+            spark=Spark("crm_rate", formats.percent),
         ),
         Card(
             kpi="kpi_first_reply_time",
@@ -231,8 +249,7 @@ def cards(kpis: pd.Series) -> tuple[Card, ...]:
             detail=f"mediana · p90 {formats.duration(kpis['first_reply_p90_seconds'])}",
             link=f"Ver {formats.count(kpis['first_replies'], 'respondida', 'respondidas')}",
             list_name="respondidas",
-            series="first_reply_median_seconds",
-            write=formats.duration,
+            spark=Spark("first_reply_median_seconds", formats.duration),
         ),
         Card(
             kpi="kpi_unanswered",
@@ -243,8 +260,7 @@ def cards(kpis: pd.Series) -> tuple[Card, ...]:
             detail=f"de {formats.number(kpis['contacted'])} em que o contato escreveu",
             link=f"Ver {formats.number(kpis['unanswered'])} sem resposta",
             list_name="sem-resposta",
-            series="unanswered_share",
-            write=formats.percent,
+            spark=Spark("unanswered_share", formats.percent),
         ),
         Card(
             kpi="kpi_lead_score",
@@ -255,39 +271,8 @@ def cards(kpis: pd.Series) -> tuple[Card, ...]:
             detail=f"de 0 a 100 · cobertura {formats.percent(kpis['score_coverage'])}",
             link=f"Ver {formats.count(kpis['scored'], 'analisada', 'analisadas')}",
             list_name="analisadas",
-            series="mean_score",
-            write=formats.number,
+            spark=Spark("mean_score", formats.number),
         ),
-    )
-
-
-def show_cards(row: tuple[Card, ...], trend: pd.DataFrame) -> None:
-    """In a grid; two by two on a phone (pages.css)."""
-    with st.container(key="kpis"), st.container(key="cards"):
-        for card in row:
-            definition = definitions.definition(card.kpi)
-            with st.container(border=True, key=card.kpi.replace("_", "-")):
-                is_same = card.change is not None and card.change.startswith("0")
-                st.metric(
-                    definition.label,
-                    card.value,
-                    card.change,
-                    delta_color="off" if is_same else "normal" if card.good == "up" else "inverse",
-                    delta_arrow="off" if is_same else "auto",
-                    help=definition.text,
-                )
-                st.caption(f"antes: {card.previous}  \n{card.detail}")
-                st.html(spark_html(trend, card))
-                navigation.link("leads", card.link, lists.parameters(card.list_name))
-
-
-def spark_html(trend: pd.DataFrame, card: Card) -> str:
-    """The period in at most fourteen points, told to readers of the screen as numbers."""
-    values = trend[card.series].tolist()
-    written = "; ".join(card.write(value) for value in values)
-    return (
-        f'<div class="m-spark" role="img" aria-label="Evolução no período: {escape(written)}" '
-        f'style="--m-shape: {charts.sparkline(values)}"></div>'
     )
 
 
@@ -622,7 +607,7 @@ def band_name(reply_from: float, reply_to: float | None) -> str:
     if not lower:
         return f"até {upper}{formats.NBSP}{upper_unit}"
     first = str(lower) if lower_unit == upper_unit else f"{lower}{formats.NBSP}{lower_unit}"
-    return f"{first} a{formats.NBSP}{upper}{formats.NBSP}{upper_unit}"
+    return f"{first}{formats.NBSP}a {upper}{formats.NBSP}{upper_unit}"
 
 
 def first_replies_sentence(bands: pd.DataFrame) -> str:

@@ -6,10 +6,11 @@ from html import escape
 import pandas as pd
 import streamlit as st
 
-from dashboard import definitions, filters, formats, frame, lists, queries
+from dashboard import definitions, filters, formats, frame, lists, queries, words
 from dashboard.auth import Visit
 from dashboard.filters import Filters
 from dashboard.frame import Column
+from dashboard.lists import Part
 from warehouse.limits import WARNING_PERCENT
 
 STEPS = {"load": "Carga do Chatwoot", "build": "Processamento dos números"}
@@ -46,16 +47,6 @@ TABLES = {
     "campaigns": "Campanhas",
     "captain_assistants": "Assistentes do Captain",
     "captain_inboxes": "Captain por caixa de entrada",
-}
-PROVIDERS = {"openai": "IA externa (OpenAI)", "local": "modelo local"}
-STATES = {
-    "ok": "Analisada",
-    "stale": "Analisada, com mensagens novas desde então",
-    "corrected": "Corrigida por uma pessoa",
-    "refused": "A IA recusou o conteúdo",
-    "failed": "A análise falhou; será tentada de novo",
-    "skipped_budget": "Fora do orçamento de IA do mês",
-    "none": "Ainda não analisada",
 }
 METRICS = {
     "conversations_count": "Conversas",
@@ -210,26 +201,33 @@ def show_ai(rows: pd.DataFrame, visit: Visit) -> None:
         f"({formats.percent(total['coverage'])}).{latest} Uma conversa é analisada depois de um "
         "tempo sem mensagens novas.",
         rows=rows.assign(
-            state_text=[STATES.get(state, state) for state in rows["state"]],
-            provider_text=[PROVIDERS.get(name, formats.MISSING) for name in rows["provider"]],
+            state_text=[words.AI_STATES.get(state, state) for state in rows["state"]],
+            provider_text=[words.PROVIDERS.get(name, formats.MISSING) for name in rows["provider"]],
         ),
         columns=(
             Column("state_text", "Situação"),
             Column("provider_text", "Por"),
             Column(
                 "conversations", "Conversas", formats.number, is_number=True,
-                # The list is of all scored ones.
-                link=lambda row: (
-                    lists.href("analisadas")
-                    if row["is_scored"] and row["conversations"] == row["scored"]
-                    else None
-                ),
+                link=_of_ai_state,
             ),
             Column("share", "Parte", formats.percent, is_number=True),
         ),
         is_open=True,
         help_text=definition.text,
     )  # fmt: skip
+
+
+def _of_ai_state(row: pd.Series) -> str | None:
+    """The list behind a row of queries.ai_coverage; None for a state that no address can say."""
+    if row["state"] not in words.AI_STATES:
+        return None
+    if not row["is_scored"]:
+        return lists.href("sem-analise", part=Part(ai_state=row["state"]))
+    if row["provider"] not in words.PROVIDERS:
+        return None
+    part = Part(ai_state=row["state"], ai_provider=row["provider"])
+    return lists.href("analisadas", part=part)
 
 
 def show_parity(metrics: pd.DataFrame, reasons: pd.DataFrame) -> None:

@@ -1,14 +1,15 @@
 """Atendimento: how long people wait, who answers them, what is left open, how content they are."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, definitions, filters, formats, frame, lists, navigation, queries
+from dashboard import cards, charts, definitions, filters, formats, frame, lists, queries
 from dashboard.auth import Visit
+from dashboard.cards import Card
 from dashboard.filters import Filters
 from dashboard.frame import Column
 from dashboard.lists import Part
@@ -16,23 +17,6 @@ from dashboard.lists import Part
 # Of fewer than this a median or a share says little, and is marked.
 SMALL_SAMPLE = 10
 NOBODY = "Sem agente"
-
-
-@dataclass(frozen=True)
-class Card:
-    """One KPI as it is written; `kpi` names its docs block, `list_name` what is behind it.
-
-    `previous` is None where the KPI is of this moment and has no earlier period.
-    """
-
-    kpi: str
-    value: str
-    change: str | None
-    good: Literal["up", "down"]
-    previous: str | None
-    detail: str
-    list_name: str
-    link: str
 
 
 def show(visit: Visit) -> None:
@@ -46,7 +30,7 @@ def show(visit: Visit) -> None:
     kpis = queries.service(visit, chosen).iloc[0]
     now = queries.waiting_now(visit, chosen).iloc[0]
     st.caption(period_text(kpis, formats.plain_markdown(chosen.text)))
-    show_cards(cards(kpis, now))
+    cards.show(kpi_cards(kpis, now))
     happened = ("conversations", "replies", "first_resolutions", "ratings")
     if not any(kpis[name] for name in happened):
         last_date = coverage["last_date"]
@@ -63,11 +47,12 @@ def show(visit: Visit) -> None:
     dark = st.context.theme.type == "dark"
     show_reply_times(queries.reply_times(visit, chosen), kpis, chosen, dark=dark)
     show_backlog(queries.backlog(visit, chosen), visit, dark=dark)
-    left, right = st.columns(2)
-    with left:
-        show_messages(queries.messages_over_time(visit, chosen), kpis, chosen, dark=dark)
-    with right:
-        show_ratings(queries.ratings(visit, chosen), kpis, dark=dark)
+    with st.container(key="pairs"):
+        left, right = st.columns(2, gap="small")
+        with left:
+            show_messages(queries.messages_over_time(visit, chosen), kpis, chosen, dark=dark)
+        with right:
+            show_ratings(queries.ratings(visit, chosen), kpis, dark=dark)
 
 
 def period_text(kpis: pd.Series, chosen: str) -> str:
@@ -77,7 +62,7 @@ def period_text(kpis: pd.Series, chosen: str) -> str:
     return f"{chosen} · comparado com {previous}{same_time}"
 
 
-def cards(kpis: pd.Series, now: pd.Series) -> tuple[Card, ...]:
+def kpi_cards(kpis: pd.Series, now: pd.Series) -> tuple[Card, ...]:
     """The KPIs of a row of queries.service and one of queries.waiting_now, in Portuguese."""
     conversations = kpis["conversations"]
     return (
@@ -172,33 +157,6 @@ def _few(sample: int) -> str:
     return " · poucos dados" if 0 < sample < SMALL_SAMPLE else ""
 
 
-def show_cards(all_cards: tuple[Card, ...]) -> None:
-    """Four side by side; two by two on a phone (pages.css)."""
-    with st.container(key="kpis"):
-        for start in range(0, len(all_cards), 4):
-            row = all_cards[start : start + 4]
-            for column, card in zip(st.columns(len(row)), row, strict=True):
-                definition = definitions.definition(card.kpi)
-                with column.container(border=True, key=card.kpi.replace("_", "-")):
-                    st.metric(
-                        definition.label,
-                        card.value,
-                        card.change,
-                        delta_color=delta_color(card),
-                        help=definition.text,
-                    )
-                    before = "" if card.previous is None else f"  \nantes: {card.previous}"
-                    st.caption(f"{card.detail}{before}")
-                    navigation.link("leads", card.link, lists.parameters(card.list_name))
-
-
-def delta_color(card: Card) -> Literal["normal", "inverse", "off"]:
-    """Green where it went the good way, grey where it did not move."""
-    if card.change is None or card.change.startswith("0"):
-        return "off"
-    return "normal" if card.good == "up" else "inverse"
-
-
 def show_agents(agents: pd.DataFrame) -> None:
     """Who did what, each number with the conversations behind it."""
     if agents.empty:
@@ -246,7 +204,7 @@ MARKED = (
 def _of_agent(list_name: str) -> Callable[[pd.Series], str | None]:
     def link(agent: pd.Series) -> str | None:
         agent_id = int(agent["agent_id"])
-        is_by_reply = list_name in {"respostas", "primeiras-respostas"}
+        is_by_reply = list_name in {"respostas", "respostas-no-horario", "primeiras-respostas"}
         part = Part(replied_by=agent_id) if is_by_reply else Part(agent_id=agent_id)
         return lists.href(list_name, part=part)
 
@@ -263,9 +221,12 @@ AGENT_COLUMNS = (
         "waiting_now", "Aguardando", formats.number, is_number=True, link=_of_agent("aguardando")
     ),
     Column("replies", "Respostas", formats.number, is_number=True, link=_of_agent("respostas")),
-    Column("reply_median_seconds_text", "Mediana", is_number=True),
-    Column("reply_p90_seconds_text", "p90", is_number=True),
-    Column("reply_business_median_seconds_text", "Em horário comercial", is_number=True),
+    Column("reply_median_seconds_text", "Mediana", is_number=True, link=_of_agent("respostas")),
+    Column("reply_p90_seconds_text", "p90", is_number=True, link=_of_agent("respostas")),
+    Column(
+        "reply_business_median_seconds_text", "Em horário comercial", is_number=True,
+        link=_of_agent("respostas-no-horario"),
+    ),
     Column(
         "first_replies", "1ªs respostas", formats.number, is_number=True,
         link=_of_agent("primeiras-respostas"),
@@ -300,12 +261,32 @@ def show_reply_times(days: pd.DataFrame, kpis: pd.Series, chosen: Filters, *, da
         rows=days,
         columns=(
             Column("date", _unit(chosen), formats.day),
-            Column("replies", "Respostas", formats.number, is_number=True),
+            Column(
+                "replies",
+                "Respostas",
+                formats.number,
+                is_number=True,
+                link=_of_step("respostas", chosen),
+            ),
             Column("median_seconds", "Mediana", formats.duration, is_number=True),
             Column("p90_seconds", "p90", formats.duration, is_number=True),
         ),
         help_text=definition.text,
     )
+
+
+def _of_step(list_name: str, chosen: Filters) -> Callable[[pd.Series], str | None]:
+    """Of a row that is a day or, from its Monday on, a week: as far as it is in the period."""
+    length = 7 if chosen.days > queries.DAYS_BY_DAY else 1
+
+    def link(row: pd.Series) -> str | None:
+        days = (
+            max(row["date"], chosen.start),
+            min(row["date"] + timedelta(days=length - 1), chosen.end),
+        )
+        return lists.href(list_name, days=days)
+
+    return link
 
 
 def by_week(chosen: Filters) -> str:
@@ -335,7 +316,13 @@ def show_backlog(days: pd.DataFrame, visit: Visit, *, dark: bool) -> None:
         rows=days.assign(how=days["is_estimated"].map({True: "estimativa", False: "registrado"})),
         columns=(
             Column("date", "Dia", formats.day),
-            Column("open_conversations", "Abertas ou pendentes", formats.number, is_number=True),
+            Column(
+                "open_conversations",
+                "Abertas ou pendentes",
+                formats.number,
+                is_number=True,
+                link=lambda row: lists.href("abertas-no-fim", day=row["date"]),
+            ),
             Column("how", "Como"),
         ),
         help_text=definition.text,
@@ -384,10 +371,30 @@ def show_messages(days: pd.DataFrame, kpis: pd.Series, chosen: Filters, *, dark:
         rows=days,
         columns=(
             Column("date", _unit(chosen), formats.day),
-            Column("agent_messages", "Pessoas", formats.number, is_number=True),
-            Column("bot_messages", "Robô", formats.number, is_number=True),
-            Column("contact_messages", "Contatos", formats.number, is_number=True),
+            Column(
+                "agent_messages",
+                "Pessoas",
+                formats.number,
+                is_number=True,
+                link=_of_step("mensagens-de-pessoas", chosen),
+            ),
+            Column(
+                "bot_messages",
+                "Robô",
+                formats.number,
+                is_number=True,
+                link=_of_step("mensagens-do-robo", chosen),
+            ),
+            Column(
+                "contact_messages",
+                "Contatos",
+                formats.number,
+                is_number=True,
+                link=_of_step("mensagens-de-contatos", chosen),
+            ),
         ),
+        help_text="Mensagens públicas, no dia em que foram escritas. Cada número da tabela leva às "
+        "conversas em que elas estão, que são menos.",
     )
 
 

@@ -35,6 +35,15 @@ parts as (
     union
 
     select
+        'fct_backlog_intervals' as mart,
+        tenant_id,
+        conversation_id,
+        inbox_id
+    from {{ ref('fct_backlog_intervals') }}
+
+    union
+
+    select
         'snap_conversations' as mart,
         tenant_id,
         conversation_id,

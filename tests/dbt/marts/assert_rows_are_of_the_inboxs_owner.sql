@@ -2,7 +2,7 @@
 {%- set marts = [
     "dim_inboxes", "fct_conversations", "fct_messages", "fct_replies", "fct_funnel_events",
     "fct_conversation_events", "snap_conversations", "agg_daily", "agg_hourly", "agg_backlog",
-    "rpt_remarketing_queue", "rpt_chatwoot_parity", "rpt_chatwoot_parity_reasons",
+    "fct_backlog_intervals", "rpt_remarketing_queue", "rpt_chatwoot_parity", "rpt_chatwoot_parity_reasons",
 ] %}
 
 with inboxes as (
