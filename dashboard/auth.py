@@ -566,7 +566,7 @@ class Sessions:
         """Keep labels of a conversation of the visit's tenant; None: as it is.
 
         How it went: ok; denied to whom may only read; missing without such a conversation; invalid;
-        switched when the session stands for another tenant by now.
+        too_many for five seconds; switched when the session stands for another tenant by now.
         """
         done = self._call(
             "select app.correct_conversation(%s, %s, %s, %s, %s, %s, %s, %s)",
@@ -641,7 +641,7 @@ class Sessions:
 
     # ---- a tenant's settings, for its admins --------------------------------------------------
     # How a change went: ok, same, denied, switched (the session manages another tenant than the
-    # page's `tenant_id` by now), invalid, or what the function adds.
+    # page's `tenant_id` by now), too_many for five seconds, invalid, or what the function adds.
 
     def managed_settings(self, token_sha256: bytes) -> ManagedSettings | None:
         """The settings of the tenant this session manages; None unless it may."""
@@ -715,8 +715,6 @@ class Sessions:
             )  # fmt: skip
         except psycopg.errors.CheckViolation:
             return "invalid"
-        if done == "ok":
-            self._call("select app.raise_data_version(%s, %s)", token_sha256, self.idle_limit)
         return str(done)
 
     # ---- sessions -----------------------------------------------------------------------------
@@ -740,7 +738,7 @@ class Sessions:
         viewer = self.find(token_sha256) if token_sha256 else None
         if viewer is None or viewer.tenant_id is None:
             raise SessionEndedError("no live session with a tenant")
-        return Visit(viewer, self.load_state())
+        return Visit(viewer, self.load_state(viewer.tenant_id))
 
     def verify(self, visit: Visit) -> None:
         """Raise SessionEndedError unless the session still stands as at the start of the run."""
@@ -775,13 +773,13 @@ class Sessions:
             ).fetchone()
         return row is not None and row[0] is True
 
-    def load_state(self) -> LoadState:
-        """When the last successful load and build were; no tenant's data."""
+    def load_state(self, tenant_id: int | None = None) -> LoadState:
+        """When the last successful load and build were; the version is of the tenant's pages."""
         with (
             self._pool.connection() as connection,
             connection.cursor(row_factory=class_row(LoadState)) as cursor,
         ):
-            state = cursor.execute("select * from app.load_state()").fetchone()
+            state = cursor.execute("select * from app.load_state(%s)", [tenant_id]).fetchone()
         if state is None:
             raise psycopg.DataError("app.load_state() gave no row")
         return state

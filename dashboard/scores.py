@@ -16,6 +16,7 @@ ANSWERS = {
     "denied": "Só quem administra a conta pode corrigir.",
     "missing": "Esta conversa não tem texto para corrigir, ou não existe mais.",
     "invalid": "Escolha ao menos um rótulo para corrigir.",
+    "too_many": "Muitas mudanças em pouco tempo. Tente de novo em 5 segundos.",
 }
 
 

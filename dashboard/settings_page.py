@@ -52,17 +52,21 @@ REFUSALS = {
     "full": "Já são 200 regras: exclua alguma antes de criar outra.",
     "missing": "Esta regra já não existe.",
     "invalid": "Este valor não é aceito.",
+    "too_many": "Muitas mudanças em pouco tempo: nada mudou. Tente de novo em 5 segundos.",
 }
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a form: a problem, or what was done; `typed` is shown again."""
+    """What became of a form: a problem, or what was done; `typed` is shown again. `status` is of
+    the answer that tells a problem.
+    """
 
     problem: str | None = None
     done: str | None = None
     typed: dict[str, str] = field(default_factory=dict)
     is_denied: bool = False
+    status: int = 400
 
 
 class SettingsPage:
@@ -103,7 +107,7 @@ class SettingsPage:
             done=outcome.done,
             typed=outcome.typed,
         )
-        return HTMLResponse(page, status_code=400 if outcome.problem else 200)
+        return HTMLResponse(page, status_code=outcome.status if outcome.problem else 200)
 
     def _usage(self, managed: ManagedSettings, timezone: str) -> Usage:
         """Inboxes and conversations are counted as the app role, behind row security."""
@@ -167,7 +171,10 @@ class SettingsPage:
             return Outcome(problem=f"Nada mudou: agora o cliente é {viewer.tenant_name}.")
         if result == "denied":
             return Outcome(is_denied=True)
-        return Outcome(problem=(REFUSALS | (refusals or {}))[result], typed=form)
+        return Outcome(
+            problem=(REFUSALS | (refusals or {}))[result], typed=form,
+            status=429 if result == "too_many" else 400,
+        )  # fmt: skip
 
     async def _add_rule(self, request: Request, form: dict[str, str]) -> Outcome:
         viewer: Viewer = request.scope["mirante.viewer"]

@@ -119,6 +119,17 @@ class Bare:
             cursor = connection.execute(sql, parameters or None)
             return cursor.fetchall() if cursor.description else []
 
+    def wait_until_somebody_waits(self) -> None:
+        """For a row that another transaction holds."""
+        for _ in range(300):
+            if self.execute(
+                "select 1 from pg_locks as locks inner join pg_stat_activity as sessions"
+                " using (pid) where not locks.granted and sessions.datname = current_database()"
+            ):
+                return
+            time.sleep(0.02)
+        pytest.fail("nobody waits")
+
 
 @contextmanager
 def bare_warehouse(warehouse: Warehouse, database: str) -> Iterator[Bare]:

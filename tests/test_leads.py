@@ -544,10 +544,13 @@ def test_who_may_correct_what(
     assert correct(nobody, target, lead_class="high") == "denied"
     assert copied.query("select * from ai.corrections") == before
 
-    version = copied_sessions.load_state().data_version
+    state = copied_sessions.load_state
+    version, others = state(admin.tenant_id).data_version, state(stranger.tenant_id).data_version
     assert correct(admin, target, lead_class="high", visit_scheduled=True) == "ok"
     assert correct(admin, target, sentiment="negative") == "ok"  # the rest stays
-    assert copied_sessions.load_state().data_version == version + 2
+    # What its own pages had cached is asked again, and nobody else's.
+    assert state(admin.tenant_id).data_version == version + 2
+    assert state(stranger.tenant_id).data_version == others
     ((tenant_id, by, *labels, is_present),) = copied.query(
         "select corrections.tenant_id, corrected_by, sentiment, intent, lead_class, lead_score,"
         " visit_scheduled, corrections.transcript_sha256 = transcripts.transcript_sha256"

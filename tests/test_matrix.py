@@ -55,6 +55,7 @@ LISTED = {
         "tenant_branding",
         "tenant_inboxes",
         "tenant_limits",
+        "tenant_versions",
         "tenants",
         "throttles",
         "user_links",
@@ -101,7 +102,8 @@ ALLOWED: dict[tuple[str, str], tuple[frozenset[str], str]] = {
         )
     },
     ("mirante_auth", "ai.month_spending"): (READ, WHOLE),
-    ("mirante_auth", "app.data_version"): (READ | {"update"}, WHOLE),
+    ("mirante_auth", "app.data_version"): (READ, WHOLE),
+    ("mirante_auth", "app.tenant_versions"): (ALL - {"truncate", "delete"}, WHOLE),
     # Of a tenant: its AI columns; the last column, which the update here tries, is none of them.
     ("mirante_auth", "app.tenants"): (READ, WHOLE),
     ("mirante_auth", "app.funnel_rules"): (ALL - {"truncate", "update"}, WHOLE),

@@ -86,7 +86,6 @@ def test_readers_may_only_read(pipeline: Pipeline, analyst: tuple[str, int, int]
     )
     # What an admin sets of its tenant, in functions of mirante_auth.
     assert {row for row in granted if row[1] in (*READERS, "mirante_auth", analyst_role)} == {
-        ("app.data_version", "mirante_auth", "USAGE"),
         ("app.tenants columns", "mirante_auth", "UPDATE"),
     }
     powers = pipeline.query(
@@ -231,7 +230,6 @@ def test_app_functions_are_all_the_app_role_can_call(warehouse: Warehouse) -> No
         "pass_second_factor",
         "pending_session",
         "pipeline_state",
-        "raise_data_version",
         "recent_exports",
         "record_audit",
         "rehash_password",

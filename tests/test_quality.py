@@ -506,6 +506,14 @@ def test_the_budget_is_the_tenants_own_and_an_admins_to_know(desk: Desk) -> None
             assert words in sentence(admin)
             assert "US" not in sentence(admin)
             assert f"US\\$ 20,50 de US\\$ {budget},00" in sentence(agency)
+        # None of its own: its plan's.
+        desk.execute("update app.tenants set ai_budget_usd = null where id = %s", tenant_id)
+        desk.execute("update app.plans set max_ai_budget_usd = 41")
+        assert queries.ai_budget(admin).iloc[0].used_share == pytest.approx(0.5)
+        assert "US\\$ 20,50 de US\\$ 41,00" in sentence(agency)
+        desk.execute("update app.tenants set ai_budget_usd = 82 where id = %s", tenant_id)
+        assert "US\\$ 20,50 de US\\$ 82,00" in sentence(agency)
+        desk.execute("update app.plans set max_ai_budget_usd = null")
         desk.execute("update app.tenants set ai_budget_usd = 0 where id = %s", tenant_id)
         assert "orçamento é zero" in sentence(admin)
         desk.execute("update app.tenants set ai_outside_allowed = false where id = %s", tenant_id)
@@ -514,6 +522,7 @@ def test_the_budget_is_the_tenants_own_and_an_admins_to_know(desk: Desk) -> None
     finally:
         desk.execute("delete from ai.ledger")
         desk.execute("update app.tenants set ai_budget_usd = null, ai_outside_allowed = true")
+        desk.execute("update app.plans set max_ai_budget_usd = null")
 
 
 def test_an_admin_learns_of_its_own_inboxes_alone(desk: Desk) -> None:

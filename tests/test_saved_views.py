@@ -146,6 +146,33 @@ def test_the_agencys_are_of_the_tenant_it_looks_at(bare: Bare, sessions_of: Sess
         bare.execute("delete from app.sessions where token_sha256 = %s", token_sha256)
 
 
+@pytest.mark.parametrize("meanwhile", ["session", "user", "tenant"])
+def test_who_was_thrown_out_while_it_waited_saves_nothing(
+    bare: Bare, people: tuple[Sessions, dict[str, Viewer]], meanwhile: str
+) -> None:
+    sessions, viewers = people
+    ending = {
+        "session": "delete from app.sessions",
+        "user": "update app.users set is_active = false where email = 'um@bare.example'",
+        "tenant": "update app.tenants set status = 'suspended' where slug = 'um'",
+    }[meanwhile]
+    try:
+        with (
+            psycopg.connect(bare.warehouse.dsn("owner")) as owner,
+            ThreadPoolExecutor(1) as threads,
+        ):
+            owner.execute("select 1 from app.users where email = 'um@bare.example' for update")
+            saving = threads.submit(sessions.save_view, viewers["um"], view())
+            bare.wait_until_somebody_waits()
+            owner.execute(ending)  # type: ignore[arg-type]
+            owner.commit()
+            assert saving.result(timeout=30) == "denied"
+    finally:
+        bare.execute("update app.users set is_active = true")
+        bare.execute("update app.tenants set status = 'active'")
+    assert bare.execute("select * from app.saved_views") == []
+
+
 @pytest.fixture
 def sessions_of(bare: Bare) -> Iterator[Sessions]:
     with open_pool(bare.dsn(), max_size=2) as pool:

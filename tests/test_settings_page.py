@@ -2,7 +2,9 @@
 
 import re
 import secrets
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import psycopg
@@ -393,13 +395,15 @@ def looks_of(bare: Bare, slug: str = "um") -> list[tuple]:
 
 def test_looks_are_set_kept_and_reset(served: Served, bare: Bare) -> None:
     admin, mine = served.log_in(ADMIN, PASSWORD), bare.tenants["um"]
-    version = "select data_version from app.load_state()"
-    ((before,),) = fetch_all(bare.dsn(), version)
+    version = "select data_version from app.load_state(%s)"
+    versions = {slug: fetch_all(bare.dsn(), version, [id_]) for slug, id_ in bare.tenants.items()}
     green = {"primary_color": "#0f766e", "accent_color": "#0f766e"}
     answer = upload(served, admin, mine, display_name="  Corpo & Cia  ", **green)
     assert (answer.status_code, message(answer)) == (200, "Aparência salva."), answer.text
     assert looks_of(bare) == [("Corpo & Cia", None, None, None, None)]
-    assert fetch_all(bare.dsn(), version)[0][0] >= before + 2  # and once more after the commit
+    for slug, tenant_id in bare.tenants.items():  # nobody else's pages ask again
+        ((before,),) = versions[slug]
+        assert fetch_all(bare.dsn(), version, [tenant_id]) == [(before + (slug == "um"),)]
     assert "Corpo &amp; Cia" in answer.text
 
     blue = {"primary_color": "#0B5CAD", "accent_color": "#0f766e"}
@@ -603,8 +607,11 @@ def test_database_checks_the_session_itself(bare: Bare) -> None:
             "pending super_admin": token_hash(sessions.log_in(bare.agency, PASSWORD)),
             "none": b"\0" * 32,
         }
-    before, version = everything(bare), "select last_value from app.data_version"
-    ((last,),) = bare.execute(version)
+    before = everything(bare)
+    version = (
+        "select last_value, array(select t from app.tenant_versions as t) from app.data_version"
+    )
+    last = bare.execute(version)
     query = "select id from app.funnel_rules where tenant_id = %s"
     own_rules = {row[0] for row in bare.execute(query, mine)}
     for who, token in tokens.items():
@@ -626,11 +633,8 @@ def test_database_checks_the_session_itself(bare: Bare) -> None:
         ):
             query = f"select app.{call.replace('{hour}', hour)}"
             assert fetch_all(app, query, [token, mine]) == [(refusal,)], (who, call)  # type: ignore[arg-type]
-        if who != "foreign admin":
-            query = f"select app.raise_data_version(%s, {hour})"
-            assert fetch_all(app, query, [token]) == [(None,)]  # type: ignore[arg-type]
     assert everything(bare) == before
-    assert bare.execute(version) == [(last,)]
+    assert bare.execute(version) == last
 
 
 def test_database_checks_the_values_itself(bare: Bare) -> None:
@@ -660,10 +664,154 @@ def test_database_checks_the_values_itself(bare: Bare) -> None:
         query = f"select app.set_looks(%s, {hour}, %s, %s, %s, %s, %s, %s, false)"
         with pytest.raises(psycopg.errors.CheckViolation):
             fetch_all(app, query, [token, mine, *looks])  # type: ignore[arg-type]
-    for internal in ("app.managing_page(null, null, 1)", "app.without_personal('x')"):
+    for internal in (
+        "app.managing_page(null, null, 1)", "app.without_personal('x')",
+        "app.raise_tenant_version(1)", "nextval('app.data_version')",
+    ):  # fmt: skip
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             fetch_all(app, f"select {internal}")  # type: ignore[arg-type]
     assert everything(bare) == before
+
+
+# Every change of a tenant that mirante_auth makes for a page, as (name, arguments).
+CHANGES = (
+    ("add_rule", "'lead', 'label', 'tarde'"),
+    ("remove_rule", "(select 2)"),
+    ("set_ai_budget", "7"),
+    ("set_ai_outside", "false"),
+    ("set_looks", "'Tarde', null, null, null, null, false"),
+    ("correct_conversation", "1, null, null, 'high', null"),
+)
+
+
+def test_every_change_of_a_page_begins_with_the_same_look(bare: Bare) -> None:
+    """One that did without it would know no turn and no lock."""
+    found = bare.execute(
+        "select proname::text from pg_proc where pronamespace = 'app'::regnamespace"
+        " and prosrc ~ 'app.managing_page' order by 1"
+    )
+    assert [name for (name,) in found] == sorted(name for name, _ in CHANGES)
+    # Those of an admin that do not: its people (0005, throttled or one row each), and files.
+    others = bare.execute(
+        "select proname::text from pg_proc where pronamespace = 'app'::regnamespace"
+        " and prolang = (select oid from pg_language where lanname = 'plpgsql')"
+        " and prosrc ~ 'app.managing\\y' and proname <> 'managing_page' order by 1"
+    )
+    assert [name for (name,) in others] == [
+        "begin_export", "invite_user", "manage_user", "start_reset",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("meanwhile", ["session", "user", "role", "tenant", "client"])
+@pytest.mark.parametrize(("function", "arguments"), CHANGES)
+def test_who_was_thrown_out_while_a_change_waited_changes_nothing(
+    bare: Bare, function: str, arguments: str, meanwhile: str
+) -> None:
+    """The change waits for the tenant's row, as during a long edit; meanwhile its session ends."""
+    mine, who = bare.tenants["um"], bare.agency if meanwhile == "client" else ADMIN
+    with open_pool(bare.dsn(), max_size=1) as pool:
+        token = token_hash(Sessions(pool).log_in(who, PASSWORD))
+    if meanwhile == "client":
+        bare.execute(
+            "update app.sessions"
+            " set stage = 'full', viewed_tenant_id = %s, expires_at = 'infinity'",
+            mine,
+        )
+    ending = {
+        "session": "delete from app.sessions",
+        "user": f"update app.users set is_active = false where email = '{ADMIN}'",
+        "role": f"update app.users set role = 'client' where email = '{ADMIN}'",
+        "tenant": "update app.tenants set status = 'suspended' where slug = 'um'",
+        "client": f"update app.sessions set viewed_tenant_id = {bare.tenants['dois']}",
+    }[meanwhile]
+    query = f"select app.{function}(%s, interval '1 hour', %s, {arguments})"
+    untouched = everything(bare)[:2]
+    owner = psycopg.connect(bare.warehouse.dsn("owner"))
+    try:
+        owner.execute("select 1 from app.tenants where slug = 'um' for no key update")
+        with ThreadPoolExecutor(1) as threads:
+            answer = threads.submit(fetch_all, bare.dsn(), query, [token, mine])  # type: ignore[arg-type]
+            bare.wait_until_somebody_waits()
+            owner.execute(ending)  # type: ignore[arg-type]
+            owner.commit()
+            assert answer.result(timeout=30) == [
+                ("switched" if meanwhile == "client" else "denied",)
+            ]
+    finally:
+        owner.close()
+        bare.execute(
+            "update app.users set is_active = true, role = 'admin' where email = %s", ADMIN
+        )
+    assert everything(bare)[:2] == untouched
+    assert bare.execute("select distinct ai_budget_usd, ai_outside_allowed from app.tenants") == [
+        (None, True)
+    ]
+
+
+def test_a_session_ends_after_the_change_that_is_under_way(bare: Bare) -> None:
+    """So no order of the two lets somebody write who was out before."""
+    mine = bare.tenants["um"]
+    with open_pool(bare.dsn(), max_size=1) as pool:
+        token = token_hash(Sessions(pool).log_in(ADMIN, PASSWORD))
+    with psycopg.connect(bare.dsn()) as page, ThreadPoolExecutor(1) as threads:
+        page.execute("select app.set_ai_budget(%s, interval '1 hour', %s, 7)", [token, mine])
+        ending = threads.submit(bare.execute, "delete from app.sessions")
+        bare.wait_until_somebody_waits()
+        assert not ending.done()
+        page.commit()
+        ending.result(timeout=30)
+    assert budget_of(bare) == 7
+
+
+def test_changes_have_their_pace(served: Served, bare: Bare) -> None:
+    """Sixty a person, refused with the time to come back, and nobody else's turn is taken."""
+    mine, other = bare.tenants["um"], bare.tenants["dois"]
+    admin, foreign = served.log_in(ADMIN, PASSWORD), served.log_in(FOREIGN_ADMIN, PASSWORD)
+    digest = token_hash(admin.cookies.get(COOKIE_NAME))
+    call = "select app.set_ai_outside(%s, interval '1 hour', %s, n %% 2 = 0) from"
+    began = time.monotonic()
+    outcomes = [
+        outcome
+        for (outcome,) in fetch_all(
+            bare.dsn(), f"{call} generate_series(1, 70) as n", [digest, mine]
+        )
+    ]
+    assert outcomes[:60] == ["ok"] * 60
+    assert outcomes.count("too_many") >= 9  # one more turn comes free in five seconds
+    before, lines = everything(bare), len(lines_of(bare, "tenant.edit"))
+    # Whatever the form: one count.
+    for form in FORMS:
+        answer = send(served, admin, mine, **with_rule(bare, form, "um"))
+        if time.monotonic() - began < 4:
+            assert (answer.status_code, message(answer)) == (
+                429,
+                "Muitas mudanças em pouco tempo: nada mudou. Tente de novo em 5 segundos.",
+            )
+    if time.monotonic() - began < 4:
+        assert everything(bare) == before
+        assert len(lines_of(bare, "tenant.edit")) == lines
+    # A page of another client neither takes a turn of the tenant nor hears of it.
+    answer = send(served, foreign, mine, "ai_budget", budget="1")
+    assert message(answer) == "Nada mudou: agora o cliente é Clínica Dois."
+    assert send(served, foreign, other, "ai_budget", budget="1").status_code == 200
+    bare.execute(
+        "update app.throttles set free_at = free_at - interval '5 seconds'"
+        " where key = (select sha256(convert_to('change:user:' || id, 'utf8'))"
+        " from app.users where email = %s)",
+        ADMIN,
+    )
+    assert send(served, admin, mine, "ai_budget", budget="3").status_code == 200
+
+
+def test_all_admins_of_a_tenant_together_have_a_pace_too(bare: Bare) -> None:
+    mine = bare.tenants["um"]
+    with open_pool(bare.dsn(), max_size=1) as pool:
+        token = token_hash(Sessions(pool).log_in(ADMIN, PASSWORD))
+    key = f"sha256(convert_to('change:tenant:{mine}', 'utf8'))"
+    bare.execute(f"insert into app.throttles values ({key}, clock_timestamp() + interval '10 min')")
+    query = "select app.set_ai_budget(%s, interval '1 hour', %s, 7)"
+    assert fetch_all(bare.dsn(), query, [token, mine]) == [("too_many",)]
+    assert budget_of(bare) is None
 
 
 # ---- hostile text, and the record -------------------------------------------------------------

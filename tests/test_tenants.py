@@ -222,6 +222,27 @@ def test_a_role_is_changed_and_the_last_super_admin_stays(owner: str) -> None:
             assert len(errors) == 1
             assert isinstance(errors[0], MiranteError)
             assert "is the last super_admin" in str(errors[0])
+            # Disabled, one by one or at once: one of them stays, and the message says what to do.
+            ((last,),) = fetch_all(
+                owner, "select email from app.users where role = 'super_admin' and is_active"
+            )
+            with pytest.raises(MiranteError, match=r"add another first .*`mirante user reset`"):
+                users.disable_user(owner, f" {last.upper()} ")
+            other = next(emails[name] for name in ("um", "dois") if emails[name] != last)
+            assert edit(other.partition("@")[0], "super_admin")
+            with ThreadPoolExecutor(2) as threads:
+                outcomes = [
+                    threads.submit(users.disable_user, owner, email) for email in (last, other)
+                ]
+            refused = [outcome.exception() for outcome in outcomes if outcome.exception()]
+            assert [type(error) for error in refused] == [MiranteError]
+            assert fetch_all(
+                owner, "select count(*) from app.users where role = 'super_admin' and is_active"
+            ) == [(1,)]  # fmt: skip
+            # One that is disabled already takes nobody's place.
+            out = last if str(refused[0]).startswith(f"user {other} ") else other
+            users.disable_user(owner, out)
+            assert edit(out.partition("@")[0], "admin", "teste-a")
         finally:
             connection.execute(
                 "update app.users set is_active = true where id = any (%s)",

@@ -1162,6 +1162,10 @@ class LogIns(RuleBasedStateMachine):
         self.bare.execute(
             "update app.users set is_active = true, totp_secret = null, totp_last_step = null"
         )
+        self.bare.execute(  # the last one could not be disabled
+            "insert into app.users (email, role) values ('reserva@bare.example', 'super_admin')"
+            " on conflict do nothing"
+        )
         self.tenant_of = {
             self.bare.email("um"): "um", ADMIN: "um", self.bare.email("dois"): "dois",
             self.bare.agency: None,

@@ -226,11 +226,7 @@ def edit_user(
     if role not in ROLES:
         raise UsageError(f"role {role!r}: use one of {', '.join(ROLES)}")
     with psycopg.connect(owner_dsn) as connection:
-        # In one order, so that of the last two only one steps down.
-        agency = connection.execute(
-            "select id from app.users where role = 'super_admin' and is_active order by id"
-            " for update"
-        ).fetchall()
+        only_id = _only_super_admin(connection)
         row = connection.execute(
             "select id, role, tenant_id from app.users where email = lower(btrim(%s)) for update",
             [email],
@@ -244,11 +240,8 @@ def edit_user(
             return False
         if old_role == "super_admin":
             _check_role(role, tenant_slug)
-            if agency == [(user_id,)]:
-                raise MiranteError(
-                    f"user {email} is the last super_admin: add another first"
-                    " (`mirante user add --help`)"
-                )
+            if user_id == only_id:
+                raise _last_super_admin_error(email)
         tenant_id = old_tenant_id if role != "super_admin" else None
         if tenant_slug is not None:
             tenant_id = _tenant_id(connection, tenant_slug)
@@ -265,9 +258,15 @@ def edit_user(
 
 
 def disable_user(owner_dsn: str, email: str, actor: Actor = SYSTEM) -> None:
-    """Refuse the user from now on and end all its sessions. Raises UsageError when unknown."""
+    """Refuse the user from now on and end all its sessions.
+
+    Raises UsageError when unknown, MiranteError where no super_admin would be left.
+    """
     with psycopg.connect(owner_dsn) as connection:
-        _change(connection, email, "is_active = false", [], "user.disable", actor)
+        only_id = _only_super_admin(connection)
+        user_id, _ = _change(connection, email, "is_active = false", [], "user.disable", actor)
+        if user_id == only_id:
+            raise _last_super_admin_error(email)  # which rolls it back
 
 
 def enable_user(owner_dsn: str, email: str, actor: Actor = SYSTEM) -> None:
@@ -310,6 +309,23 @@ def reset_second_factor(owner_dsn: str, email: str, actor: Actor = SYSTEM) -> No
                 f"delete from app.{table} where user_id = %s",  # noqa: S608  # ours
                 [user_id],
             )
+
+
+def _only_super_admin(connection: Connection[Any]) -> int | None:
+    """Id of the one active super_admin where there is one alone; all are locked until the end of
+    the transaction, in one order, so that of the last two only one steps down.
+    """
+    agency = connection.execute(
+        "select id from app.users where role = 'super_admin' and is_active order by id for update"
+    ).fetchall()
+    return int(agency[0][0]) if len(agency) == 1 else None
+
+
+def _last_super_admin_error(email: str) -> MiranteError:
+    return MiranteError(
+        f"user {email} is the last super_admin: add another first (`mirante user add --help`);"
+        " if somebody has its password, `mirante user reset` locks everybody out of it at once"
+    )
 
 
 def _check_role(role: str, tenant_slug: str | None) -> None:
