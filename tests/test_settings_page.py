@@ -1,8 +1,11 @@
 """The page Configurações: every form right and wrong, as admin, agency, client, attacker."""
 
+import itertools
+import random
 import re
 import secrets
 import time
+import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -698,7 +701,7 @@ def test_every_change_of_a_page_begins_with_the_same_look(bare: Bare) -> None:
         " and prosrc ~ 'app.managing\\y' and proname <> 'managing_page' order by 1"
     )
     assert [name for (name,) in others] == [
-        "begin_export", "invite_user", "manage_user", "start_reset",
+        "admit_export", "begin_export", "invite_user", "manage_user", "start_reset",
     ]  # fmt: skip
 
 
@@ -915,6 +918,82 @@ def test_a_rule_of_the_page_changes_the_marts_with_the_next_build(
     send(copied_served, admin, mine, "remove_rule", rule_id=str(rule_id))
     build(copied.settings, copied.warehouse, only_if_changed=True)
     assert copied.query(f"{converted} = %s", label, mine) == [(before, bearers)]
+
+
+def folded(text: str) -> list[str]:
+    """Its words, without case and accents."""
+    plain = re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFKD", text))
+    return re.findall("[a-z0-9]+", plain.lower())
+
+
+def holds(phrase: list[str], words: list[str]) -> bool:
+    """KPI of a keyword: whole words, no negation among the three before the first of them."""
+    for start in range(len(words) - len(phrase) + 1):
+        before = words[max(0, start - 3) : start]
+        pairs = itertools.pairwise(before)
+        if (
+            words[start : start + len(phrase)] == phrase
+            and not {"nao", "nunca", "nem", "sem"} & set(before)
+            and not {("ja", "sou"), ("ja", "tenho")} & set(pairs)
+        ):
+            return True
+    return False
+
+
+def test_two_hundred_keywords_find_what_each_alone_finds(
+    copied: Pipeline, copied_served: Served
+) -> None:
+    """Of words and neighbours that the messages have, negations and parts of words among them."""
+    mine, owner = copied.tenants[GYM], copied.warehouse.dsn("owner")
+    messages = copied.query(
+        "select conversation_id, message_id, content"
+        " from intermediate.int_messages_scoped_to_tenants"
+        " where tenant_id = %s and sender_kind = 'contact' and content is not null"
+        " order by created_at, message_id",
+        mine,
+    )
+    texts = [(conversation, message, folded(text)) for conversation, message, text in messages]
+    picked = random.Random(7)
+    phrases: set[str] = {"não", "ja sou", "sem", "nem"}
+    while len(phrases) < 195:
+        _, _, words = picked.choice(texts)
+        start = picked.randrange(max(1, len(words)))
+        phrases.add(" ".join(words[start : start + picked.randint(1, 3)]) or "oi")
+    rules = [(("lead", "visit_scheduled", "converted")[n % 3], p) for n, p in enumerate(phrases)]
+    with psycopg.connect(owner) as connection:
+        connection.cursor().executemany(
+            "insert into app.funnel_rules (tenant_id, stage, kind, value)"
+            " values (%s, %s, 'keyword', %s)",
+            [(mine, stage, phrase) for stage, phrase in rules],
+        )
+    others = (
+        "select * from intermediate.int_funnel_keywords_found_in_messages where tenant_id <> %s"
+        " order by conversation_id, stage"
+    )
+    before = copied.query(others, mine)
+    expected: dict[tuple[int, str], int] = {}
+    packed = [
+        (rule.stage, folded(rule.value))
+        for rule in settings_page.pack("gym") if rule.kind == "keyword"
+    ]  # fmt: skip
+    wanted = [(stage, folded(phrase)) for stage, phrase in rules] + packed
+    for conversation, message, words in texts:
+        for stage, phrase in wanted:
+            if (conversation, stage) not in expected and phrase and holds(phrase, words):
+                expected[conversation, stage] = message
+    try:
+        build(copied.settings, copied.warehouse, only_if_changed=True)
+        found = copied.query(
+            "select conversation_id, stage, message_id"
+            " from intermediate.int_funnel_keywords_found_in_messages where tenant_id = %s",
+            mine,
+        )
+        assert {(row[0], row[1]): row[2] for row in found} == expected
+        assert copied.query(others, mine) == before
+    finally:
+        with psycopg.connect(owner) as connection:
+            connection.execute("delete from app.funnel_rules where kind = 'keyword'")
+        build(copied.settings, copied.warehouse, only_if_changed=True)
 
 
 def test_limits_are_told_as_the_agency_counts_them(copied: Pipeline, copied_served: Served) -> None:

@@ -11,7 +11,9 @@ with rules as (
     select
         tenant_id,
         stage,
-        {{ folded_words('rule_value') }} as phrase
+        {{ folded_words('rule_value') }} as phrase,
+        -- its first word begins with a space, see negated; the others as they may
+        '%' || replace({{ folded_words('rule_value') }}, '  ', ' _') || '%' as pattern
     from {{ ref('int_funnel_rules_of_tenants') }}
     where rule_kind = 'keyword'
 
@@ -41,30 +43,62 @@ folded as materialized (
 
 ),
 
-final as (
+found as materialized (
 
-    select distinct on (folded.conversation_id, rules.stage)
-        folded.tenant_id,
-        folded.conversation_id,
-        folded.message_id,
+    select
+        folded.*,
         rules.stage,
-        folded.created_at
+        rules.pattern
     from folded
     inner join rules on folded.tenant_id = rules.tenant_id
     where
         btrim(rules.phrase) <> ''
         and strpos(folded.words, rules.phrase) > 0
-        -- a word is ' word ', so two neighbours have two spaces between them
-        and folded.words ~ (
-            '(?<!( nao | nunca | nem | sem )( [a-z0-9]+ ){0,2}'
-            || '|( ja  sou | ja  tenho )( [a-z0-9]+ ){0,1})'
-            || rules.phrase
-        )
+
+),
+
+-- Once a message, however many phrases it has: a word with a negation among the three before it
+-- becomes '-word '. A word is ' word ', so two neighbours have two spaces between them. One
+-- expression for all: one a rule would be compiled for each message, past the 32 that are kept.
+negated as materialized (
+
+    select distinct on (tenant_id, message_id)
+        tenant_id,
+        message_id,
+        case
+            when words ~ ' (nao|nunca|nem|sem) | ja  (sou|tenho) '
+                then regexp_replace(
+                    words,
+                    '(?<=( nao | nunca | nem | sem )( [a-z0-9]+ ){0,2}'
+                    || '|( ja  sou | ja  tenho )( [a-z0-9]+ ){0,1}) (?=[a-z0-9])',
+                    '-',
+                    'g'
+                )
+            else words
+        end as words
+    from found
+
+),
+
+final as (
+
+    select distinct on (found.conversation_id, found.stage)
+        found.tenant_id,
+        found.conversation_id,
+        found.message_id,
+        found.stage,
+        found.created_at
+    from found
+    inner join negated
+        on
+            found.tenant_id = negated.tenant_id
+            and found.message_id = negated.message_id
+    where negated.words like found.pattern
     order by
-        folded.conversation_id,
-        rules.stage,
-        folded.created_at,
-        folded.message_id
+        found.conversation_id,
+        found.stage,
+        found.created_at,
+        found.message_id
 
 )
 
