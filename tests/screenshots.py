@@ -33,7 +33,7 @@ class Shot:
 
 
 SHOTS = (
-    Shot("overview", "/"),
+    Shot("overview", "/", (1280, 1900)),
     Shot("overview-dark", "/?periodo=90+dias", scheme="dark"),
     Shot("overview-phone", "/", PHONE),
     Shot("channels", "/canais?periodo=90+dias"),
