@@ -577,17 +577,30 @@ class Sessions:
 
     # ---- files and saved filters --------------------------------------------------------------
 
+    def admit_export(self, viewer: Viewer) -> tuple[str, int]:
+        """Whether a file may be asked for now (ok, denied, switched, too_many), and seconds to wait
+        when there were too many; takes one of the person's turns, whatever becomes of the file.
+        """
+        with self._pool.connection() as connection:
+            row = connection.execute(
+                "select outcome, wait_seconds from app.admit_export(%s, %s, %s)",
+                [viewer.token_sha256, self.idle_limit, viewer.tenant_id],
+            ).fetchone()
+        if row is None:
+            raise psycopg.DataError("app.admit_export() gave no row")
+        return str(row[0]), row[1]
+
     def begin_export(
         self, viewer: Viewer, details: Mapping[str, Any], origin: Origin
-    ) -> tuple[str, int, int]:
-        """Whether a file may be made (ok, denied, switched, too_many), its id in the audit log,
-        and seconds to wait when there were too many. The line is committed when this returns.
+    ) -> tuple[str, int]:
+        """Whether a file may be made (ok, denied, switched), and its id in the audit log, where the
+        line is committed when this returns.
 
         `details` go into the log: ids and names of filters, nothing that was typed.
         """
         with self._pool.connection() as connection:
             row = connection.execute(
-                "select outcome, export_id, wait_seconds from app.begin_export(%s, %s, %s, %s, %s)",
+                "select outcome, export_id from app.begin_export(%s, %s, %s, %s, %s)",
                 [
                     viewer.token_sha256, self.idle_limit, viewer.tenant_id, Jsonb(dict(details)),
                     self._address_hash(origin),
@@ -595,7 +608,7 @@ class Sessions:
             ).fetchone()  # fmt: skip
         if row is None:
             raise psycopg.DataError("app.begin_export() gave no row")
-        return str(row[0]), row[1] or 0, row[2]
+        return str(row[0]), row[1] or 0
 
     def finish_export(
         self, viewer: Viewer, export_id: int, outcome: str, *, rows: int, sent_bytes: int

@@ -29,6 +29,10 @@ CUT_MARK = "… (cortado)"
 # Text keeps line breaks and tabs; other controls no XML can hold, nor do they say anything.
 UNHOLDABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff\ud800-\udfff]")
 
+# What another separator than ours would make a cell of; and what calls something.
+PIECE = re.compile("(?<=[,\t\n])[^,\t\n]+")
+RUNS = re.compile(r"[(|!]")
+
 SIDES = {"contact": "Contato", "agent": "Atendente", "bot": "Robô"}
 STAGES = {
     "converted": "Cliente convertido", "visit_scheduled": "Visita agendada",
@@ -176,6 +180,19 @@ def is_formula(text: str) -> bool:
     return False
 
 
+def without_formulas(text: str) -> str:
+    """`text` with an apostrophe where a spreadsheet would run it: at its beginning, and behind a
+    comma, tab or line break, for Excel of another country splits there, quotes or not. There only
+    what can do more than arithmetic, since people write ", @joana" and "10,-".
+    """
+    guarded = PIECE.sub(
+        lambda piece: f"'{piece[0]}" if is_formula(piece[0].replace('"', ""))
+        and RUNS.search(unicodedata.normalize("NFKC", piece[0])) else piece[0],
+        text,
+    )  # fmt: skip
+    return f"'{guarded}" if is_formula(text) else guarded
+
+
 def cell(column: FileColumn, value: Any, zone: ZoneInfo) -> Cell:
     """A value of the marts as the file has it, before the format's own writing."""
     written: Cell = value
@@ -219,7 +236,7 @@ def csv_text(value: Cell) -> str:
     if isinstance(value, float):
         return str(value).replace(".", ",")
     if isinstance(value, str):
-        return f"'{value}" if is_formula(value) else value
+        return without_formulas(value)
     return str(value)
 
 

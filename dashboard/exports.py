@@ -12,8 +12,9 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import partial
@@ -46,8 +47,10 @@ log = logging.getLogger(__name__)
 
 # Clients read; what leaves the house is an admin's to give. The database asks again.
 EXPORTERS = frozenset({"admin", "super_admin"})
-# Files made at once: two, and one of a tenant, so that none waits for another's.
+# Files made at once: two, and one of a tenant, so that none waits for another's. Files being sent,
+# each of which is on the disk: of a person, and of a tenant.
 AT_ONCE = 2
+SENT_OF_A_PERSON, SENT_OF_A_TENANT = 2, 4
 BATCH_ROWS = 1000
 STATEMENT_TIMEOUT_MS, MAKING_SECONDS, SENDING_SECONDS = 60_000, 300.0, 1800.0
 CHUNK_BYTES = 1 << 18
@@ -163,6 +166,7 @@ class Exports:
         self._pool = pool
         self._limiter = anyio.CapacityLimiter(AT_ONCE)
         self._making_for: set[int] = set()
+        self._sending: Counter[tuple[str, int]] = Counter()
         _remove_leftovers()
 
     def routes(self) -> list[Route]:
@@ -197,6 +201,12 @@ class Exports:
                 503, "Outro arquivo está sendo preparado",
                 "Espere ele terminar e exporte de novo em um minuto.",
             )  # fmt: skip
+        user, tenant = ("user", viewer.user_id), ("tenant", tenant_id)
+        if self._sending[user] >= SENT_OF_A_PERSON or self._sending[tenant] >= SENT_OF_A_TENANT:
+            raise RefusedError(
+                503, "Outros arquivos ainda estão sendo baixados",
+                "Espere um deles terminar, ou cancele-o, e exporte de novo.",
+            )  # fmt: skip
         guard = guard_of(request)
         self._making_for.add(tenant_id)
         try:
@@ -206,7 +216,19 @@ class Exports:
         slug, period = viewer.tenant_slug, wanted.filters
         suffix = "zip" if wanted.file_format == "csv" else "xlsx"
         name = f"mirante_{slug}_{wanted.kind}_{period.start}_{period.end}.{suffix}"
-        return Download(made, name, MEDIA_TYPES[wanted.file_format], viewer, guard, self._dashboard)
+        return Download(
+            made, name, MEDIA_TYPES[wanted.file_format], viewer, guard, self._dashboard,
+            partial(self._hold, user, tenant),
+        )  # fmt: skip
+
+    @contextmanager
+    def _hold(self, *places: tuple[str, int]) -> Iterator[None]:
+        self._sending.update(places)
+        try:
+            yield
+        finally:
+            self._sending.subtract(places)
+            self._sending = +self._sending  # those at zero are forgotten
 
     async def _make_while_awaited(self, request: Request, viewer: Viewer, wanted: Wanted) -> Made:
         """Make it in a thread, which stops at the next batch once nobody waits."""
@@ -241,6 +263,7 @@ class Exports:
 
     def _make(self, viewer: Viewer, wanted: Wanted, origin: Origin, gone: threading.Event) -> Made:
         sessions, deadline = self._dashboard.sessions, time.monotonic() + MAKING_SECONDS
+        self._admit(viewer)
         load_state = sessions.load_state()
         timezone = viewer.timezone or "America/Sao_Paulo"
         values = {
@@ -300,20 +323,22 @@ class Exports:
                 "em partes.",
             )  # fmt: skip
 
+    def _admit(self, viewer: Viewer) -> None:
+        """Before anything is counted: what is refused later took a turn all the same."""
+        outcome, wait = self._dashboard.sessions.admit_export(viewer)
+        if outcome == "too_many":
+            raise RefusedError(
+                429, "Muitas exportações em pouco tempo",
+                f"Tente de novo em {formats.duration(wait).replace(formats.NBSP, ' ')}.",
+            )  # fmt: skip
+        if outcome != "ok":
+            raise _switched() if outcome == "switched" else _denied()
+
     def _begin(self, viewer: Viewer, details: Mapping[str, Any], origin: Origin) -> int:
-        outcome, export_id, wait = self._dashboard.sessions.begin_export(viewer, details, origin)
-        match outcome:
-            case "ok":
-                return export_id
-            case "switched":
-                raise _switched()
-            case "too_many":
-                raise RefusedError(
-                    429, "Muitas exportações em pouco tempo",
-                    f"Tente de novo em {formats.duration(wait).replace(formats.NBSP, ' ')}.",
-                )  # fmt: skip
-            case _:
-                raise _denied()
+        outcome, export_id = self._dashboard.sessions.begin_export(viewer, details, origin)
+        if outcome != "ok":
+            raise _switched() if outcome == "switched" else _denied()
+        return export_id
 
     def _check_wanted_still(self, viewer: Viewer, gone: threading.Event, deadline: float) -> None:
         if gone.is_set():
@@ -355,7 +380,7 @@ class Download(Response):
 
     def __init__(
         self, made: Made, name: str, media_type: str, viewer: Viewer, guard: Guard,
-        dashboard: Dashboard,
+        dashboard: Dashboard, held: Callable[[], AbstractContextManager[None]],
     ) -> None:  # fmt: skip
         super().__init__(media_type=media_type)
         self.headers["content-length"] = str(made.size)
@@ -363,7 +388,7 @@ class Download(Response):
         # Packed already.
         self.headers["content-encoding"] = "identity"
         self._made, self._viewer = made, viewer
-        self._guard, self._dashboard = guard, dashboard
+        self._guard, self._dashboard, self._held = guard, dashboard, held
         self._sent = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -371,7 +396,7 @@ class Download(Response):
         outcome = "broken_off"
         listener = asyncio.create_task(_until_gone(receive), name="mirante-export-gone")
         try:
-            with anyio.move_on_after(SENDING_SECONDS):
+            with self._held(), anyio.move_on_after(SENDING_SECONDS):
                 outcome = await self._send(send, listener)
         finally:
             listener.cancel()

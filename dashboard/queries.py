@@ -363,7 +363,8 @@ order by date
 
 # One row a person: contacts with the same phone are one, by their latest conversation. Whoever
 # asked not to be written to is told by contact, phone and e-mail, with and without the ninth digit
-# of Brazil (macros/phone_key.sql); app.opted_out_contacts() is of the transaction's tenant.
+# of Brazil (macros/phone_key.sql, person_key.sql); what the two functions of app give is of the
+# transaction's tenant.
 PEOPLE: LiteralString = r"""
 with chosen as (
 
@@ -378,27 +379,23 @@ with chosen as (
 
 ),
 
-opted_out as (
-
-    select
-        contact_id,
-        regexp_replace(phone, '^([+]55[1-9][0-9])9([6-9][0-9]{7})$', '\1\2') as phone_key,
-        nullif(lower(btrim(email)), '') as email_key
-    from marts.dim_contacts
-    where tenant_id = %(tenant_id)s
-        and contact_id = any(array(select app.opted_out_contacts()))
-
-),
-
 people as (
 
     select distinct on (
         coalesce(phone_key, contact_id::text, 'conversation ' || conversation_id)
     )
         *,
-        coalesce(contact_id = any(array(select app.opted_out_contacts())), false)
-        or coalesce(phone_key in (select phone_key from opted_out), false)
-        or coalesce(email_key in (select email_key from opted_out), false) as is_opted_out
+        coalesce(contact_id in (select app.opted_out_contacts()), false)
+        or coalesce(
+            sha256(convert_to(tenant_id || ':phone:' || phone_key, 'utf8'))
+            in (select app.opted_out_keys()),
+            false
+        )
+        or coalesce(
+            sha256(convert_to(tenant_id || ':email:' || email_key, 'utf8'))
+            in (select app.opted_out_keys()),
+            false
+        ) as is_opted_out
     from chosen
     order by
         coalesce(phone_key, contact_id::text, 'conversation ' || conversation_id),

@@ -5,6 +5,21 @@
     {%- set of_row = "select conversation_id from (%s) as changed" %}
     {%- set of_contact = "select conversations.id from (%s) as changed"
         ~ " inner join raw_chatwoot.conversations on changed.{} = conversations.contact_id" %}
+    {%- set of_person %}
+        with changed as (select distinct tenant_id, key_sha256 from (%s) as rows_of_keys),
+        persons as (
+            select contacts.id, tenants.tenant_id, keys.key_sha256
+            from (select distinct tenant_id from changed) as tenants
+            cross join raw_chatwoot.contacts
+            cross join lateral (values
+                ({{ person_key("tenants.tenant_id", "phone", phone_key("contacts.phone_number")) }}),
+                ({{ person_key("tenants.tenant_id", "email", "lower(btrim(contacts.email))") }})
+            ) as keys (key_sha256)
+        )
+        select conversations.id from changed
+        inner join persons using (tenant_id, key_sha256)
+        inner join raw_chatwoot.conversations on persons.id = conversations.contact_id
+    {%- endset %}
     {{ return({
         "raw_chatwoot.conversations": "select id from (%s) as changed",
         "raw_chatwoot.messages": of_row,
@@ -22,6 +37,7 @@
         "raw_chatwoot.campaigns": "select conversations.id from (%s) as changed"
             ~ " inner join raw_chatwoot.conversations on changed.id = conversations.campaign_id",
         "app.opt_outs": of_contact.replace("{}", "contact_id"),
+        "app.opt_out_keys": of_person,
         "ai.conversation_scores": of_row,
         "ai.corrections": of_row,
     }) }}
@@ -42,5 +58,6 @@
     select app.watch_conversations_of('{{ table }}', $ids${{ ids }}$ids$);
     {%- endif %}
     {%- endfor %}
+    select app.keep_opt_out_keys();
     update app.changed_conversations set is_claimed = true where not is_claimed
 {% endmacro %}

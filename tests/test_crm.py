@@ -233,7 +233,7 @@ def test_another_tenants_contact_is_nobody(
     ]
 
 
-@pytest.mark.parametrize("table", ["crm_rows", "opt_outs"])
+@pytest.mark.parametrize("table", ["crm_rows", "opt_outs", "opt_out_keys"])
 def test_no_reader_has_a_right_to_the_rows(
     pipeline: Pipeline, analyst: tuple[str, int, int], table: str
 ) -> None:

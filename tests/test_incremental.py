@@ -241,8 +241,8 @@ class History:
     def tenant(self) -> int:
         return int(self.random.choice(self.column("select id from app.tenants order by id")))
 
-    def column(self, query: str) -> list[Any]:
-        return [row[0] for row in self.owner.execute(query)]
+    def column(self, query: str, *values: Any) -> list[Any]:
+        return [row[0] for row in self.owner.execute(query, values or None)]
 
     def tenant_changes(self) -> None:
         assignment = self.random.choice((
@@ -298,6 +298,22 @@ class History:
             " from marts.rpt_remarketing_queue order by contact_id limit 1 on conflict do nothing"
         )
 
+    def one_who_opted_out_comes_as_another_contact(self) -> None:
+        known = self.owner.execute(
+            "select conversations.id, contacts.phone_number, contacts.email"
+            " from app.opt_outs inner join raw_chatwoot.contacts"
+            " on opt_outs.contact_id = contacts.id inner join raw_chatwoot.conversations"
+            " on contacts.id = conversations.contact_id"
+            " where coalesce(contacts.phone_number, contacts.email) is not null order by 1 limit 1"
+        ).fetchone()
+        if known:
+            person = {"phone_number": known[1], "email": known[2]}
+            if self.random.random() < 0.5:
+                self.change("contacts", self.any("contacts"), **person)
+                return
+            contact_id = self.add("contacts", self.any("contacts"), **person)
+            self.change("conversations", {"id": known[0]}, contact_id=contact_id)
+
     def scores_come(self) -> None:
         enrich(self.warehouse.dsn("owner"), model=FAST_MODEL, quiet_minutes=0)
 
@@ -320,7 +336,8 @@ KINDS: tuple[Callable[[History], None], ...] = (
     History.small_table_changes, History.small_table_changes, History.tenant_changes,
     History.inbox_moves, History.inbox_is_nobodys, History.rule_comes_or_goes,
     History.customer_is_imported_or_taken_back, History.contact_opts_out_or_in,
-    History.scores_come, History.score_changes,
+    History.one_who_opted_out_comes_as_another_contact, History.scores_come,
+    History.score_changes,
 )  # fmt: skip
 
 
@@ -422,6 +439,56 @@ def test_what_changed_built_alone_equals_everything_built(
     snapshot(history, "kept")
     history.build(full_refresh=True)
     assert not differences(history, "kept"), f"seed {seed}: {done}"
+
+
+def test_who_opted_out_stays_out_as_another_contact(history: History) -> None:
+    """Whose contact is deleted in Chatwoot, who writes by the phone of another one; no tenant but
+    the one that was asked.
+    """
+    owner = history.owner
+    history.build()
+    pairs = owner.execute(
+        "select queue.tenant_id, queue.contact_id, contacts.phone_number"
+        " from marts.rpt_remarketing_queue as queue inner join raw_chatwoot.contacts"
+        " on queue.contact_id = contacts.id where contacts.phone_number ~ '^[+]55[1-9][0-9]9'"
+        " and contacts._deleted_at is null and queue.contact_id in (select contact_id"
+        " from marts.rpt_remarketing_queue group by 1 having count(*) = 1) order by 1, 2"
+    ).fetchall()
+    tenant_id, gone, phone = pairs[0]
+    again = next(contact_id for whose, contact_id, _ in pairs[1:] if whose == tenant_id)
+    foreign = next(contact_id for whose, contact_id, _ in pairs if whose != tenant_id)
+    queue = "select contact_id from marts.rpt_remarketing_queue where contact_id = any (%s)"
+    owner.execute("insert into app.opt_outs values (%s, %s)", [tenant_id, gone])
+    history.build()
+    assert sorted(history.column(queue, [gone, again, foreign])) == sorted([again, foreign])
+    before = owner.execute("select key_sha256 from app.opt_out_keys order by 1").fetchall()
+    assert before
+    # The ninth digit is not what tells people apart.
+    owner.execute("delete from raw_chatwoot.contacts where id = %s", [gone])
+    for contact_id in (again, foreign):
+        history.change("contacts", {"id": contact_id}, phone_number=phone[:5] + phone[6:])
+    history.build()
+    assert history.column(queue, [gone, again, foreign]) == [foreign]
+    assert set(before) <= set(owner.execute("select key_sha256 from app.opt_out_keys"))
+    # Another opt-out, taken back: who shares a phone with it leaves and comes again.
+    for contact_id in (again, foreign):
+        history.change("contacts", {"id": contact_id}, phone_number="+5511955550000")
+    history.build()
+    assert sorted(history.column(queue, [again, foreign])) == sorted([again, foreign])
+    other = next(
+        contact_id for whose, contact_id, _ in pairs[1:]
+        if whose == tenant_id and contact_id != again
+    )  # fmt: skip
+    history.change("contacts", {"id": other}, phone_number="+551155550000")
+    owner.execute("insert into app.opt_outs values (%s, %s)", [tenant_id, other])
+    history.change("contacts", {"id": other}, phone_number="+5511955550000")
+    history.build()
+    assert history.column(queue, [again, other, foreign]) == [foreign]
+    owner.execute("delete from app.opt_outs where contact_id = %s", [other])
+    history.build()
+    assert sorted(history.column(queue, [again, other, foreign])) == sorted([again, other, foreign])
+    owner.execute("delete from app.opt_outs")
+    assert owner.execute("select * from app.opt_out_keys").fetchall() == []
 
 
 def test_a_build_of_less_than_everything_is_enough(history: History) -> None:

@@ -44,6 +44,7 @@ LISTED = {
         "devices",
         "erased_rows",
         "funnel_rules",
+        "opt_out_keys",
         "opt_outs",
         "plans",
         "recovery_codes",
@@ -99,6 +100,7 @@ ALLOWED: dict[tuple[str, str], tuple[frozenset[str], str]] = {
             "tenant_limits",
             "tenant_inboxes",
             "opt_outs",
+            "opt_out_keys",
         )
     },
     ("mirante_auth", "ai.month_spending"): (READ, WHOLE),

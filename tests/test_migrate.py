@@ -203,6 +203,7 @@ def test_app_functions_are_all_the_app_role_can_call(warehouse: Warehouse) -> No
     assert [row[0] for row in callable_functions] == [
         "add_rule",
         "admit_code",
+        "admit_export",
         "admit_log_in",
         "ai_budget",
         "begin_export",
@@ -225,6 +226,7 @@ def test_app_functions_are_all_the_app_role_can_call(warehouse: Warehouse) -> No
         "offer_totp",
         "open_session",
         "opted_out_contacts",
+        "opted_out_keys",
         "own_account",
         "own_sessions",
         "pass_second_factor",

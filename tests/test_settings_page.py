@@ -701,7 +701,7 @@ def test_every_change_of_a_page_begins_with_the_same_look(bare: Bare) -> None:
         " and prosrc ~ 'app.managing\\y' and proname <> 'managing_page' order by 1"
     )
     assert [name for (name,) in others] == [
-        "begin_export", "invite_user", "manage_user", "start_reset",
+        "admit_export", "begin_export", "invite_user", "manage_user", "start_reset",
     ]  # fmt: skip
 
 

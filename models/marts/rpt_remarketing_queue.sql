@@ -35,6 +35,12 @@ opt_outs as (
 
 ),
 
+opt_out_keys as (
+
+    select * from {{ ref('stg_app__opt_out_keys') }}
+
+),
+
 lost_labels as (
 
     select
@@ -110,6 +116,23 @@ final as (
         )
         and not (inboxes.tenant_owns_account and coalesce(contacts.is_blocked, false))
         and opt_outs.contact_id is null
+        -- nor the same person as another contact
+        and not exists (
+            select from opt_out_keys
+            where
+                latest_leads.tenant_id = opt_out_keys.tenant_id
+                and opt_out_keys.key_sha256 = {{ person_key(
+                    'latest_leads.tenant_id', 'phone', phone_key('latest_leads.contact_phone')
+                ) }}
+        )
+        and not exists (
+            select from opt_out_keys
+            where
+                latest_leads.tenant_id = opt_out_keys.tenant_id
+                and opt_out_keys.key_sha256 = {{ person_key(
+                    'latest_leads.tenant_id', 'email', 'lower(btrim(latest_leads.contact_email))'
+                ) }}
+        )
 
 )
 

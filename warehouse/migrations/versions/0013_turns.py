@@ -1,4 +1,6 @@
-"""Changes through pages: paced, by a session that is still alive, and seen at once by one tenant."""
+"""Changes through pages: paced, by a session that is still alive, and seen at once by one tenant;
+opt-outs that outlive their contact.
+"""
 
 from warehouse.migrations import execute
 
@@ -19,6 +21,7 @@ grant select, insert, update on app.tenant_versions to mirante_auth;
 revoke usage on sequence app.data_version from mirante_auth;
 drop function app.raise_data_version(bytea, interval);
 drop function app.load_state();
+drop function app.begin_export(bytea, interval, integer, jsonb, text);
 """
 
 # Owner's: see 0009 and 0010.
@@ -323,17 +326,172 @@ end
 $$;
 """
 
+EXPORTS = """
+-- Before the rows of a file are counted: whether this session may have one of the tenant now.
+create function app.admit_export(
+    session_token_sha256 bytea, idle_limit interval, of_tenant_id integer
+)
+returns table (outcome text, wait_seconds integer)
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+    manager record;
+begin
+    wait_seconds := 0;
+    select * into manager from app.managing(session_token_sha256, idle_limit);
+    if not found then
+        outcome := 'denied';
+    elsif manager.tenant_id is distinct from of_tenant_id then
+        outcome := 'switched';
+    else
+        -- A person 20 files, then one every three minutes; a tenant 60, then one a minute.
+        wait_seconds := app.take_turn(
+            array[
+                sha256(convert_to('export:user:' || manager.user_id, 'utf8')),
+                sha256(convert_to('export:tenant:' || manager.tenant_id, 'utf8'))
+            ],
+            array[20, 60], array[180.0, 60.0]
+        );
+        outcome := case when wait_seconds > 0 then 'too_many' else 'ok' end;
+    end if;
+    return next;
+end
+$$;
+
+-- Before the first row is read: the line in the log that says so. `details` has ids and names of
+-- filters, nothing that was typed.
+create function app.begin_export(
+    session_token_sha256 bytea, idle_limit interval, of_tenant_id integer, details jsonb,
+    from_address_hash text
+)
+returns table (outcome text, export_id bigint)
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+    manager record;
+begin
+    select * into manager from app.managing(session_token_sha256, idle_limit);
+    if not found then
+        outcome := 'denied';
+    elsif manager.tenant_id is distinct from of_tenant_id then
+        outcome := 'switched';
+    else
+        outcome := 'ok';
+        export_id := app.record_audit(
+            'export.start', 'user', manager.user_id::text, manager.tenant_id, null, null, details,
+            from_address_hash
+        );
+    end if;
+    return next;
+end
+$$;
+"""
+
+OPT_OUTS = r"""
+create table app.opt_out_keys (
+    tenant_id integer not null,
+    contact_id bigint not null,
+    key_sha256 bytea not null check (octet_length(key_sha256) = 32),
+    primary key (tenant_id, contact_id, key_sha256),
+    foreign key (tenant_id, contact_id) references app.opt_outs (tenant_id, contact_id)
+        on delete cascade
+);
+comment on table app.opt_out_keys is
+    'Who opted out, when the contact is merged or deleted: SHA-256 of "<tenant_id>:phone:<phone>" or '
+    '"<tenant_id>:email:<e-mail>", all that the contact had since. Of a phone anybody can try all '
+    'there are: personal data still, kept to honour the opt-out.';
+comment on column app.opt_out_keys.key_sha256 is
+    'As the macro person_key has it: phone in E.164 without Brazil''s ninth digit, e-mail in lower '
+    'case.';
+grant select on app.opt_out_keys to mirante_auth;
+
+-- From Chatwoot's own tables, so that a build can take them in that begins with it. Of a contact
+-- that the tenant talked to alone.
+create function app.keep_opt_out_keys() returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if to_regclass('raw_chatwoot.contacts') is null
+        or to_regclass('raw_chatwoot.conversations') is null
+    then
+        return;
+    end if;
+    insert into app.opt_out_keys (tenant_id, contact_id, key_sha256)
+    select
+        opt_outs.tenant_id, opt_outs.contact_id,
+        sha256(convert_to(opt_outs.tenant_id || person.key, 'utf8'))
+    from app.opt_outs as opt_outs
+    inner join raw_chatwoot.contacts as contacts on opt_outs.contact_id = contacts.id
+    cross join lateral (
+        values
+            (':phone:' || regexp_replace(
+                contacts.phone_number, '^([+]55[1-9][0-9])9([6-9][0-9]{7})$', '\1\2'
+            )),
+            (':email:' || nullif(lower(btrim(contacts.email)), ''))
+    ) as person (key)
+    where person.key is not null
+        and contacts._deleted_at is null
+        and exists (
+            select 1
+            from raw_chatwoot.conversations as talks
+            left join app.tenant_inboxes as by_inbox on talks.inbox_id = by_inbox.inbox_id
+            left join app.tenant_accounts as by_account
+                on talks.account_id = by_account.account_id
+            where talks.contact_id = opt_outs.contact_id
+                and coalesce(by_inbox.tenant_id, by_account.tenant_id) = opt_outs.tenant_id
+        )
+    on conflict do nothing;
+end
+$$;
+comment on function app.keep_opt_out_keys() is
+    'Adds what is known by now of the contacts who opted out; a second run adds nothing.';
+revoke all on function app.keep_opt_out_keys() from public;
+
+create function app.keep_opt_out_keys_of_new() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform app.keep_opt_out_keys();
+    return null;
+end
+$$;
+revoke all on function app.keep_opt_out_keys_of_new() from public;
+create trigger keep_keys after insert or update on app.opt_outs
+for each statement execute function app.keep_opt_out_keys_of_new();
+select app.keep_opt_out_keys();
+"""
+
+# Of the tenant that the transaction is set to, as app.opted_out_contacts().
+OPT_OUTS_OF_PAGES = """
+create function app.opted_out_keys()
+returns setof bytea
+language sql stable security definer set search_path = pg_catalog, pg_temp
+begin atomic
+    select distinct keys.key_sha256
+    from app.opt_out_keys as keys
+    where keys.tenant_id = nullif(current_setting('app.current_tenant_id', true), '')::int;
+end;
+"""
+
 # Those that are new; a function that is replaced keeps its owner and grants.
 INTERNAL = ("app.raise_tenant_version(integer)",)
-APP_FUNCTIONS = ("app.load_state(integer)",)
+APP_FUNCTIONS = (
+    "app.load_state(integer)",
+    "app.opted_out_keys()",
+    "app.admit_export(bytea, interval, integer)",
+    "app.begin_export(bytea, interval, integer, jsonb, text)",
+)
 
 
 def upgrade() -> None:
     """Create and replace them; every new function is mirante_auth's, some the app role may call."""
     execute(VERSIONS)
     execute(OWNERS)
+    execute(OPT_OUTS)
     execute("grant create on schema app to mirante_auth")
     execute(FUNCTIONS)
+    execute(EXPORTS)
+    execute(OPT_OUTS_OF_PAGES)
     for function in (*INTERNAL, *APP_FUNCTIONS):
         execute(f"alter function {function} owner to mirante_auth")
         execute(f"revoke all on function {function} from public")
