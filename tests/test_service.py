@@ -638,6 +638,9 @@ def test_page(
         page.get_by_role("link", name="Canais").click()
         expect(page).to_have_url(re.compile("/canais"))
         expect(page).to_have_url(filters)
+        # Streamlit brings a page that is still being drawn back into the address.
+        expect(page.locator(".st-key-panel-channels-table")).to_be_visible()
+        page.locator("[data-test-script-state=notRunning]").wait_for()
         page.go_back()
         expect(page).to_have_url(re.compile("/leads"))
         expect(page).to_have_url(filters)
