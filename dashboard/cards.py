@@ -37,8 +37,8 @@ class Card:
     spark: Spark | None = None
 
 
-def show(cards: Iterable[Card], *trends: pd.DataFrame) -> None:
-    """In a grid; two by two on a phone (pages.css). `trends`: a row a point of the cards' lines."""
+def show(cards: Iterable[Card], trend: pd.DataFrame | None = None) -> None:
+    """In a grid; two by two on a phone (pages.css). `trend`: a row a point of the cards' lines."""
     with st.container(key="kpis"), st.container(key="cards"):
         for card in cards:
             definition = definitions.definition(card.kpi)
@@ -54,9 +54,8 @@ def show(cards: Iterable[Card], *trends: pd.DataFrame) -> None:
                 )
                 before = "" if card.previous is None else f"antes: {card.previous}  \n"
                 st.caption(f"{before}{card.detail}")
-                for trend in trends:
-                    if card.spark and card.spark.series in trend:
-                        st.html(spark_html(trend, card.spark))
+                if card.spark and trend is not None:
+                    st.html(spark_html(trend, card.spark))
                 navigation.link("leads", card.link, lists.parameters(card.list_name))
 
 

@@ -128,7 +128,7 @@ class Column:
     title: str
     write: Callable[[Any], str] = str
     is_number: bool = False
-    link: Callable[[Any], str | None] | None = None
+    link: Callable[[Row], str | None] | None = None
 
 
 def table(rows: pd.DataFrame, columns: Sequence[Column], caption: str) -> str:

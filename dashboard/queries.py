@@ -105,8 +105,10 @@ summed as (
         periods.is_current,
         sum(daily.conversations) as conversations,
         sum(daily.leads) as leads,
+        sum(daily.qualified_leads) as qualified_leads,
         sum(daily.visits) as visits,
         sum(daily.conversions) as conversions,
+        sum(daily.resolved_conversations) as resolved,
         sum(daily.contacted_conversations) as contacted,
         sum(daily.unanswered_conversations) as unanswered,
         sum(daily.scored_conversations) as scored,
@@ -124,8 +126,10 @@ summed as (
         periods.is_current,
         count(*) as conversations,
         count(*) filter (where conversations.is_lead) as leads,
+        count(*) filter (where conversations.is_qualified) as qualified_leads,
         count(*) filter (where conversations.is_visit_scheduled) as visits,
         count(*) filter (where conversations.is_converted) as conversions,
+        count(*) filter (where conversations.status = 'resolved') as resolved,
         count(*) filter (where conversations.contact_message_count > 0) as contacted,
         count(*) filter (
             where conversations.contact_message_count > 0 and conversations.agent_message_count = 0
@@ -152,12 +156,15 @@ counted as (
         periods.end_date,
         coalesce(sum(summed.conversations), 0)::bigint as conversations,
         coalesce(sum(summed.leads), 0)::bigint as leads,
+        coalesce(sum(summed.qualified_leads), 0)::bigint as qualified_leads,
         coalesce(sum(summed.visits), 0)::bigint as visits,
         coalesce(sum(summed.conversions), 0)::bigint as conversions,
+        coalesce(sum(summed.resolved), 0)::bigint as resolved,
         coalesce(sum(summed.contacted), 0)::bigint as contacted,
         coalesce(sum(summed.unanswered), 0)::bigint as unanswered,
         coalesce(sum(summed.scored), 0)::bigint as scored,
         sum(summed.lead_score_sum) as lead_score_sum,
+        measured.contacts,
         measured.first_replies,
         measured.percentiles[1] as first_reply_median_seconds,
         measured.percentiles[2] as first_reply_p90_seconds
@@ -166,6 +173,7 @@ counted as (
     cross join lateral (
         -- One sort for both percentiles.
         select
+            count(distinct contact_id) as contacts,
             count(first_reply_seconds) as first_replies,
             percentile_cont(array[0.5, 0.9]) within group (
                 order by first_reply_seconds
@@ -180,6 +188,7 @@ counted as (
         periods.is_current,
         periods.start_date,
         periods.end_date,
+        measured.contacts,
         measured.first_replies,
         measured.percentiles
 
@@ -190,9 +199,11 @@ rated as (
     select
         *,
         leads::double precision / nullif(conversations, 0) as lead_rate,
+        qualified_leads::double precision / nullif(leads, 0) as qualified_of_leads,
         visits::double precision / nullif(leads, 0) as visits_of_leads,
         conversions::double precision / nullif(leads, 0) as crm_rate,
         conversions::double precision / nullif(visits, 0) as visit_rate,
+        resolved::double precision / nullif(conversations, 0) as resolved_share,
         unanswered::double precision / nullif(contacted, 0) as unanswered_share,
         scored::double precision / nullif(conversations, 0) as score_coverage,
         (lead_score_sum / nullif(scored, 0))::double precision as mean_score
@@ -202,17 +213,22 @@ rated as (
 
 select
     present.conversations,
+    present.contacts,
     present.leads,
+    present.qualified_leads,
     present.visits,
     present.conversions,
+    present.resolved,
     present.contacted,
     present.unanswered,
     present.scored,
     present.first_replies,
     present.lead_rate,
+    present.qualified_of_leads,
     present.visits_of_leads,
     present.crm_rate,
     present.visit_rate,
+    present.resolved_share,
     present.unanswered_share,
     present.score_coverage,
     present.mean_score,
@@ -221,8 +237,11 @@ select
     earlier.start_date as previous_start,
     earlier.end_date as previous_end,
     earlier.conversations as previous_conversations,
+    earlier.contacts as previous_contacts,
     earlier.leads as previous_leads,
+    earlier.qualified_leads as previous_qualified_leads,
     earlier.conversions as previous_conversions,
+    earlier.resolved_share as previous_resolved_share,
     earlier.lead_rate as previous_lead_rate,
     earlier.crm_rate as previous_crm_rate,
     earlier.unanswered_share as previous_unanswered_share,
@@ -230,6 +249,10 @@ select
     earlier.first_reply_median_seconds as previous_first_reply_median_seconds,
     present.conversations::double precision
         / nullif(earlier.conversations, 0) - 1 as conversations_change,
+    present.contacts::double precision / nullif(earlier.contacts, 0) - 1 as contacts_change,
+    present.qualified_leads::double precision
+        / nullif(earlier.qualified_leads, 0) - 1 as qualified_leads_change,
+    present.resolved_share - earlier.resolved_share as resolved_change,
     present.lead_rate - earlier.lead_rate as lead_rate_change,
     present.crm_rate - earlier.crm_rate as crm_rate_change,
     present.unanswered_share - earlier.unanswered_share as unanswered_change,
@@ -267,7 +290,9 @@ summed as (
         parts.part,
         sum(daily.conversations) as conversations,
         sum(daily.leads) as leads,
+        sum(daily.qualified_leads) as qualified_leads,
         sum(daily.conversions) as conversions,
+        sum(daily.resolved_conversations) as resolved,
         sum(daily.contacted_conversations) as contacted,
         sum(daily.unanswered_conversations) as unanswered,
         sum(daily.scored_conversations) as scored,
@@ -286,6 +311,10 @@ select
     parts.end_date,
     coalesce(summed.conversations, 0)::double precision
         / (parts.end_date - parts.start_date + 1) as conversations_per_day,
+    measured.contacts,
+    coalesce(summed.qualified_leads, 0)::double precision
+        / (parts.end_date - parts.start_date + 1) as qualified_per_day,
+    (summed.resolved / nullif(summed.conversations, 0))::double precision as resolved_share,
     (summed.leads / nullif(summed.conversations, 0))::double precision as lead_rate,
     (summed.conversions / nullif(summed.leads, 0))::double precision as crm_rate,
     (summed.unanswered / nullif(summed.contacted, 0))::double precision as unanswered_share,
@@ -295,6 +324,7 @@ from parts
 left join summed on parts.part = summed.part
 cross join lateral (
     select
+        count(distinct contact_id) as contacts,
         percentile_cont(0.5) within group (
             order by first_reply_seconds
         ) as first_reply_median_seconds
@@ -303,164 +333,6 @@ cross join lateral (
         and created_date between parts.start_date and parts.end_date
         and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
 ) as measured
-order by parts.part
-"""
-
-# Who wrote and what came of it. What adds up is read from agg_daily, contacts from an index of the
-# facts; a running day as in OVERVIEW.
-OUTCOMES: LiteralString = """
-with bounds as (
-
-    select
-        %(end)s::date - %(start)s::date + 1 as days,
-        least(
-            (%(end)s::date + 1)::timestamp,
-            %(as_of)s::timestamptz at time zone %(timezone)s
-        ) as local_end
-
-),
-
-periods as (
-
-    select
-        true as is_current,
-        %(start)s::date as start_date,
-        %(end)s::date as end_date,
-        %(end)s::date as last_whole_date,
-        'infinity'::timestamptz as end_at
-
-    union all
-
-    select
-        false as is_current,
-        %(start)s::date - days as start_date,
-        %(end)s::date - days as end_date,
-        least(%(end)s::date, local_end::date) - days - 1 as last_whole_date,
-        (local_end - days * interval '1 day') at time zone %(timezone)s as end_at
-    from bounds
-
-),
-
-summed as (
-
-    select
-        periods.is_current,
-        sum(daily.conversations) as conversations,
-        sum(daily.leads) as leads,
-        sum(daily.qualified_leads) as qualified_leads,
-        sum(daily.resolved_conversations) as resolved
-    from periods
-    inner join marts.agg_daily as daily
-        on daily.tenant_id = %(tenant_id)s
-        and daily.date between periods.start_date and periods.last_whole_date
-        and (%(inbox_ids)s::bigint[] is null or daily.inbox_id = any(%(inbox_ids)s))
-    group by periods.is_current
-
-    union all
-
-    select
-        periods.is_current,
-        count(*) as conversations,
-        count(*) filter (where conversations.is_lead) as leads,
-        count(*) filter (where conversations.is_qualified) as qualified_leads,
-        count(*) filter (where conversations.status = 'resolved') as resolved
-    from periods
-    inner join marts.fct_conversations as conversations
-        on conversations.tenant_id = %(tenant_id)s
-        and conversations.created_date > periods.last_whole_date
-        and conversations.created_date between periods.start_date and periods.end_date
-        and conversations.created_at < periods.end_at
-        and (%(inbox_ids)s::bigint[] is null or conversations.inbox_id = any(%(inbox_ids)s))
-    where periods.last_whole_date < periods.end_date
-    group by periods.is_current
-
-),
-
-counted as (
-
-    select
-        periods.is_current,
-        coalesce(sum(summed.conversations), 0)::bigint as conversations,
-        coalesce(sum(summed.leads), 0)::bigint as leads,
-        coalesce(sum(summed.qualified_leads), 0)::bigint as qualified_leads,
-        coalesce(sum(summed.resolved), 0)::bigint as resolved,
-        (sum(summed.resolved) / nullif(sum(summed.conversations), 0))::double precision
-            as resolved_share,
-        (sum(summed.qualified_leads) / nullif(sum(summed.leads), 0))::double precision
-            as qualified_of_leads,
-        people.contacts
-    from periods
-    left join summed on periods.is_current = summed.is_current
-    cross join lateral (
-        select count(distinct contact_id) as contacts
-        from marts.fct_conversations
-        where tenant_id = %(tenant_id)s
-            and created_date between periods.start_date and periods.end_date
-            and created_at < periods.end_at
-            and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
-    ) as people
-    group by periods.is_current, people.contacts
-
-)
-
-select
-    present.conversations,
-    present.contacts,
-    present.qualified_leads,
-    present.qualified_of_leads,
-    present.resolved,
-    present.resolved_share,
-    earlier.contacts as previous_contacts,
-    earlier.qualified_leads as previous_qualified_leads,
-    earlier.resolved_share as previous_resolved_share,
-    present.contacts::double precision / nullif(earlier.contacts, 0) - 1 as contacts_change,
-    present.qualified_leads::double precision
-        / nullif(earlier.qualified_leads, 0) - 1 as qualified_leads_change,
-    present.resolved_share - earlier.resolved_share as resolved_change
-from counted as present
-inner join counted as earlier on not earlier.is_current
-where present.is_current
-"""
-
-# The same parts as TREND's.
-OUTCOMES_TREND: LiteralString = """
-with parts as (
-
-    select
-        (least(14, days) * position / days)::integer as part,
-        min(%(start)s::date + position) as start_date,
-        max(%(start)s::date + position) as end_date
-    from (
-        select greatest(
-            least(%(end)s::date, (%(as_of)s::timestamptz at time zone %(timezone)s)::date - 1),
-            %(start)s::date
-        ) - %(start)s::date + 1 as days
-    ) as period
-    cross join generate_series(0, days - 1) as position
-    group by part
-
-)
-
-select
-    parts.start_date,
-    parts.end_date,
-    (
-        select count(distinct contact_id)
-        from marts.fct_conversations
-        where tenant_id = %(tenant_id)s
-            and created_date between parts.start_date and parts.end_date
-            and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
-    ) as contacts,
-    coalesce(sum(daily.qualified_leads), 0)::double precision
-        / (parts.end_date - parts.start_date + 1) as qualified_per_day,
-    (sum(daily.resolved_conversations) / nullif(sum(daily.conversations), 0))::double precision
-        as resolved_share
-from parts
-left join marts.agg_daily as daily
-    on daily.tenant_id = %(tenant_id)s
-    and daily.date between parts.start_date and parts.end_date
-    and (%(inbox_ids)s::bigint[] is null or daily.inbox_id = any(%(inbox_ids)s))
-group by parts.part, parts.start_date, parts.end_date
 order by parts.part
 """
 
@@ -1777,39 +1649,23 @@ def branding(visit: Visit) -> pd.DataFrame:
 def overview(visit: Visit, filters: "Filters") -> pd.DataFrame:
     """One row: the KPIs of the period and inboxes chosen.
 
-    conversations, leads, visits, conversions, contacted (with a contact message), unanswered,
-    scored, first_replies; lead_rate, visits_of_leads, crm_rate, visit_rate, unanswered_share and
-    score_coverage as shares, NULL when the denominator is 0; mean_score (0 to 100);
-    first_reply_median_seconds, first_reply_p90_seconds; previous_* for as many days right before,
-    up to the same time of day when `end` is still running; *_change: a ratio for conversations and
-    first_reply, a difference for the others.
+    conversations, contacts (different people among them), leads, qualified_leads, visits,
+    conversions, resolved (now), contacted (with a contact message), unanswered, scored,
+    first_replies; lead_rate, qualified_of_leads, visits_of_leads, crm_rate, visit_rate,
+    resolved_share, unanswered_share and score_coverage as shares, NULL when the denominator is 0;
+    mean_score (0 to 100); first_reply_median_seconds, first_reply_p90_seconds; previous_* for as
+    many days right before, up to the same time of day when `end` is still running; *_change: a
+    ratio for conversations, contacts, qualified_leads and first_reply, a difference for the others.
     """
     return _ask(visit, OVERVIEW, **_chosen(filters), **_clock(visit))
 
 
 def trend(visit: Visit, filters: "Filters") -> pd.DataFrame:
     """One row a fourteenth of the period (a day where it has fewer): start_date, end_date,
-    conversations_per_day, lead_rate, crm_rate, unanswered_share, mean_score,
-    first_reply_median_seconds.
+    conversations_per_day, contacts, qualified_per_day, resolved_share, lead_rate, crm_rate,
+    unanswered_share, mean_score, first_reply_median_seconds.
     """
     return _ask(visit, TREND, **_chosen(filters), **_clock(visit))
-
-
-def outcomes(visit: Visit, filters: "Filters") -> pd.DataFrame:
-    """One row: conversations, contacts (different people among them), qualified_leads and their
-    share qualified_of_leads, resolved (now) and resolved_share.
-
-    previous_contacts, previous_qualified_leads, previous_resolved_share as in `overview`; *_change:
-    a ratio for contacts and qualified_leads, a difference for resolved.
-    """
-    return _ask(visit, OUTCOMES, **_chosen(filters), **_clock(visit))
-
-
-def outcomes_trend(visit: Visit, filters: "Filters") -> pd.DataFrame:
-    """One row a part, as of `trend`: start_date, end_date, contacts, qualified_per_day,
-    resolved_share.
-    """
-    return _ask(visit, OUTCOMES_TREND, **_chosen(filters), **_clock(visit))
 
 
 def waiting(

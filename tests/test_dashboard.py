@@ -747,7 +747,7 @@ def test_empty_period_gives_no_rates(pipeline: Pipeline, sessions: Sessions) -> 
     long_ago = Filters(date(2020, 1, 1), date(2020, 1, 7))
     row = queries.overview(visit, long_ago).iloc[0]
     assert row.conversations == 0
-    written = overview.kpi_cards(row, queries.outcomes(visit, long_ago).iloc[0])
+    written = overview.kpi_cards(row)
     assert [card.value for card in written] == [*"00––0––––"]
     assert [card.previous for card in written] == [*"00––0––––"]
     assert [card.change for card in written] == [None] * 9
@@ -927,9 +927,7 @@ def test_stale_data_is_marked(
 
 def test_cards_quote_the_kpi_dictionary(pipeline: Pipeline, sessions: Sessions) -> None:
     (visit, *_) = visits(pipeline, sessions).values()
-    cards = overview.kpi_cards(
-        queries.overview(visit, PERIOD).iloc[0], queries.outcomes(visit, PERIOD).iloc[0]
-    )
+    cards = overview.kpi_cards(queries.overview(visit, PERIOD).iloc[0])
     labels = [definitions.definition(card.kpi).label for card in cards]
     assert labels == [
         "Conversas",

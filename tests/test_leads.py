@@ -148,7 +148,7 @@ def test_each_contact_by_its_latest_conversation(pipeline: Pipeline, sessions: S
             latest.update(talks)
             listed = ids_of(visit, Selection("contatos"), filters)
             assert sorted(listed) == sorted(latest.values())
-            assert queries.outcomes(visit, filters).iloc[0].contacts == len(listed)
+            assert queries.overview(visit, filters).iloc[0].contacts == len(listed)
             fewer += len(talks) - len(latest)
             elsewhere += len(latest) if chosen else -len(latest)
     assert fewer > 0

@@ -201,7 +201,7 @@ def test_people_and_what_came_of_them(pipeline: Pipeline, sessions: Sessions) ->
         truth = counted(pipeline, asked, START, END)
         fewer += truth["contacts"] < truth["conversations"]
         for moment in (FAR, *(datetime(2026, 6, 28, hour, 20, tzinfo=UTC) for hour in (3, 15, 23))):
-            row = queries.outcomes(as_of(asked.visit, moment), asked.filters).iloc[0]
+            row = queries.overview(as_of(asked.visit, moment), asked.filters).iloc[0]
             for column in ("conversations", "contacts", "qualified_leads", "qualified_of_leads",
                            "resolved", "resolved_share"):  # fmt: skip
                 assert same(row[column], truth[column]), (asked, column)
@@ -223,17 +223,13 @@ def test_people_and_what_came_of_them(pipeline: Pipeline, sessions: Sessions) ->
 
 
 @pytest.mark.parametrize("days", [1, 5, 28, 90])
-def test_their_trend_has_the_parts_of_the_other(
+def test_their_trend_while_the_last_day_runs(
     pipeline: Pipeline, sessions: Sessions, days: int
 ) -> None:
     period = Filters(END - timedelta(days=days - 1), END)
     running = datetime(2026, 6, 28, 15, 20, tzinfo=UTC)
     for asked in everybody(pipeline, sessions, period):
-        for moment in (FAR, running):
-            visit = as_of(asked.visit, moment)
-            parts = queries.outcomes_trend(visit, asked.filters)
-            columns = ["start_date", "end_date"]
-            assert parts[columns].equals(queries.trend(visit, asked.filters)[columns])
+        parts = queries.trend(as_of(asked.visit, running), asked.filters)
         for _, part in parts.iloc[:: max(1, len(parts) // 3)].iterrows():
             truth = counted(pipeline, asked, part["start_date"], part["end_date"])
             length = (part["end_date"] - part["start_date"]).days + 1
@@ -247,11 +243,10 @@ def test_a_line_has_no_day_that_is_not_over(pipeline: Pipeline, sessions: Sessio
     (asked, *_) = everybody(pipeline, sessions)
     running = as_of(asked.visit, datetime(2026, 6, 28, 15, 20, tzinfo=UTC))
     over = as_of(asked.visit, datetime(2026, 6, 29, 3, tzinfo=UTC))  # midnight there
-    for question in (queries.trend, queries.outcomes_trend):
-        assert question(running, WHOLE)["end_date"].iloc[-1] == END - timedelta(days=1)
-        assert question(over, WHOLE)["end_date"].iloc[-1] == END
-        alone = question(running, Filters(END, END))
-        assert alone[["start_date", "end_date"]].to_numpy().tolist() == [[END, END]]
+    assert queries.trend(running, WHOLE)["end_date"].iloc[-1] == END - timedelta(days=1)
+    assert queries.trend(over, WHOLE)["end_date"].iloc[-1] == END
+    alone = queries.trend(running, Filters(END, END))
+    assert alone[["start_date", "end_date"]].to_numpy().tolist() == [[END, END]]
 
 
 @pytest.mark.parametrize("days", [1, 5, 14, 28, 90])
@@ -545,13 +540,14 @@ def listed(
 def test_a_number_is_as_long_as_its_list(pipeline: Pipeline, sessions: Sessions) -> None:
     for asked in everybody(pipeline, sessions):
         kpis = queries.overview(asked.visit, asked.filters).iloc[0]
-        outcomes = queries.outcomes(asked.visit, asked.filters).iloc[0]
         behind = [
-            *(kpis["conversations"], outcomes["contacts"], outcomes["resolved"], kpis["leads"]),
-            *(outcomes["qualified_leads"], kpis["conversions"], kpis["first_replies"]),
-            *(kpis["unanswered"], kpis["scored"]),
-        ]
-        cards = overview.kpi_cards(kpis, outcomes)
+            kpis[name]
+            for name in (
+                "conversations", "contacts", "resolved", "leads", "qualified_leads", "conversions",
+                "first_replies", "unanswered", "scored",
+            )
+        ]  # fmt: skip
+        cards = overview.kpi_cards(kpis)
         assert [listed(pipeline, asked, one.list_name) for one in cards] == behind
         for one, number in list(zip(cards, behind, strict=True))[1:]:
             assert formats.number(number) in one.link
@@ -587,12 +583,9 @@ def test_a_number_is_as_long_as_its_list(pipeline: Pipeline, sessions: Sessions)
 def test_an_empty_period_is_said(pipeline: Pipeline, sessions: Sessions) -> None:
     for asked in everybody(pipeline, sessions, NOWHERE):
         trend = queries.trend(asked.visit, asked.filters)
-        assert not trend["conversations_per_day"].any()
-        assert (
-            trend.drop(columns=["start_date", "end_date", "conversations_per_day"])
-            .isna()
-            .all(axis=None)
-        )
+        counts = ["conversations_per_day", "contacts", "qualified_per_day"]
+        assert not trend[counts].any(axis=None)
+        assert trend.drop(columns=["start_date", "end_date", *counts]).isna().all(axis=None)
         assert queries.statuses(asked.visit, asked.filters).empty
         assert queries.conversations_by_inbox(asked.visit, asked.filters, largest=6).empty
         bands = queries.first_reply_distribution(asked.visit, asked.filters)
@@ -603,22 +596,15 @@ def test_an_empty_period_is_said(pipeline: Pipeline, sessions: Sessions) -> None
         assert not steps["leads"].any()
         assert queries.rhythm(asked.visit, asked.filters)["total"].iloc[0] == 0
         kpis = queries.overview(asked.visit, asked.filters).iloc[0]
-        outcomes = queries.outcomes(asked.visit, asked.filters).iloc[0]
-        other = queries.outcomes_trend(asked.visit, asked.filters)
-        assert not other[["contacts", "qualified_per_day"]].any(axis=None)
-        assert other["resolved_share"].isna().all()
-        for one in overview.kpi_cards(kpis, outcomes):
+        for one in overview.kpi_cards(kpis):
             assert one.spark
-            drawn = trend if one.spark.series in trend else other
-            shape = charts.sparkline(drawn[one.spark.series].tolist())
+            shape = charts.sparkline(trend[one.spark.series].tolist())
             assert shape.startswith(("none", "url("))
         assert overview.funnel_sentence(kpis) == "Nenhum lead entre as conversas do período."
 
 
 QUESTIONS: dict[str, Callable[[Visit, Filters], pd.DataFrame]] = {
     "trend": queries.trend,
-    "outcomes": queries.outcomes,
-    "outcomes_trend": queries.outcomes_trend,
     "waiting": lambda visit, filters: queries.waiting(visit, filters, rows=9),
     "conversations_by_inbox": lambda visit, filters: queries.conversations_by_inbox(
         visit, filters, largest=6

@@ -311,11 +311,10 @@ def test_the_period_before_is_as_new_as_the_present_one(desk: Desk) -> None:
 
     def numbers() -> tuple[Any, ...]:
         visit = desk.visit("client")
-        kpis, outcomes = queries.overview(visit, chosen), queries.outcomes(visit, chosen)
-        row, other = kpis.iloc[0], outcomes.iloc[0]
+        row = queries.overview(visit, chosen).iloc[0]
         service = queries.service(visit, chosen).iloc[0]
         return (
-            row.conversations, row.previous_conversations, other.previous_contacts,
+            row.conversations, row.previous_conversations, row.previous_contacts,
             row.previous_first_reply_median_seconds, service.previous_first_reply_median_seconds,
         )  # fmt: skip
 

@@ -205,7 +205,7 @@ def marked(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**written)
 
 
-def _list(row: pd.Series, by: str, list_name: str) -> str:
+def _list(row: frame.Row, by: str, list_name: str) -> str:
     if by == "channel":
         return lists.href(list_name, part=Part(channel=row["part"]))
     return lists.href(list_name, inboxes=[row["name"]])

@@ -49,9 +49,7 @@ def show(visit: Visit) -> None:
         with now:
             show_waiting(visit, chosen, names)
         with numbers:
-            outcomes = queries.outcomes(visit, chosen).iloc[0]
-            trends = (queries.trend(visit, chosen), queries.outcomes_trend(visit, chosen))
-            cards.show(kpi_cards(kpis, outcomes), *trends)
+            cards.show(kpi_cards(kpis), queries.trend(visit, chosen))
     if not kpis["conversations"]:
         last_date: date | None = coverage["last_date"]
         frame.empty(
@@ -167,8 +165,8 @@ def _moment_title(row: pd.Series, timezone: str) -> str:
 # ---- numbers ----------------------------------------------------------------------------------
 
 
-def kpi_cards(kpis: pd.Series, outcomes: pd.Series) -> tuple[Card, ...]:
-    """The KPIs of a row of queries.overview and one of queries.outcomes, in Portuguese."""
+def kpi_cards(kpis: pd.Series) -> tuple[Card, ...]:
+    """The KPIs of a row of queries.overview, in Portuguese."""
     return (
         Card(
             kpi="kpi_conversations",
@@ -185,23 +183,23 @@ def kpi_cards(kpis: pd.Series, outcomes: pd.Series) -> tuple[Card, ...]:
         ),
         Card(
             kpi="kpi_unique_contacts",
-            value=formats.number(outcomes["contacts"]),
-            change=formats.change(outcomes["contacts_change"]),
+            value=formats.number(kpis["contacts"]),
+            change=formats.change(kpis["contacts_change"]),
             good="up",
-            previous=formats.number(outcomes["previous_contacts"]),
+            previous=formats.number(kpis["previous_contacts"]),
             detail="pessoas diferentes",
-            link=f"Ver {formats.count(outcomes['contacts'], 'contato', 'contatos')}",
+            link=f"Ver {formats.count(kpis['contacts'], 'contato', 'contatos')}",
             list_name="contatos",
             spark=Spark("contacts", formats.number),
         ),
         Card(
             kpi="kpi_resolved",
-            value=formats.percent(outcomes["resolved_share"]),
-            change=formats.points(outcomes["resolved_change"]),
+            value=formats.percent(kpis["resolved_share"]),
+            change=formats.points(kpis["resolved_change"]),
             good="up",
-            previous=formats.percent(outcomes["previous_resolved_share"]),
+            previous=formats.percent(kpis["previous_resolved_share"]),
             detail=f"de {formats.count(kpis['conversations'], 'conversa', 'conversas')}",
-            link=f"Ver {formats.count(outcomes['resolved'], 'resolvida', 'resolvidas')}",
+            link=f"Ver {formats.count(kpis['resolved'], 'resolvida', 'resolvidas')}",
             list_name="resolvidas",
             spark=Spark("resolved_share", formats.percent),
         ),
@@ -218,12 +216,12 @@ def kpi_cards(kpis: pd.Series, outcomes: pd.Series) -> tuple[Card, ...]:
         ),
         Card(
             kpi="kpi_qualified_leads",
-            value=formats.number(outcomes["qualified_leads"]),
-            change=formats.change(outcomes["qualified_leads_change"]),
+            value=formats.number(kpis["qualified_leads"]),
+            change=formats.change(kpis["qualified_leads_change"]),
             good="up",
-            previous=formats.number(outcomes["previous_qualified_leads"]),
-            detail=f"{formats.percent(outcomes['qualified_of_leads'])} dos leads",
-            link=f"Ver {formats.count(outcomes['qualified_leads'], 'qualificado', 'qualificados')}",
+            previous=formats.number(kpis["previous_qualified_leads"]),
+            detail=f"{formats.percent(kpis['qualified_of_leads'])} dos leads",
+            link=f"Ver {formats.count(kpis['qualified_leads'], 'qualificado', 'qualificados')}",
             list_name="qualificados",
             spark=Spark(
                 "qualified_per_day", lambda per_day: f"{formats.number(per_day, 1)} por dia"
@@ -585,7 +583,7 @@ def show_first_replies(bands: pd.DataFrame, *, dark: bool) -> None:
     )  # fmt: skip
 
 
-def _band_part(band: pd.Series) -> Part:
+def _band_part(band: frame.Row) -> Part:
     upper = band["reply_to"]
     return Part(
         reply_from=int(band["reply_from"]) or None,

@@ -218,7 +218,7 @@ def show_ai(rows: pd.DataFrame, visit: Visit) -> None:
     )  # fmt: skip
 
 
-def _of_ai_state(row: pd.Series) -> str | None:
+def _of_ai_state(row: frame.Row) -> str | None:
     """The list behind a row of queries.ai_coverage; None for a state that no address can say."""
     if row["state"] not in words.AI_STATES:
         return None

@@ -201,8 +201,8 @@ MARKED = (
 )
 
 
-def _of_agent(list_name: str) -> Callable[[pd.Series], str | None]:
-    def link(agent: pd.Series) -> str | None:
+def _of_agent(list_name: str) -> Callable[[frame.Row], str | None]:
+    def link(agent: frame.Row) -> str | None:
         agent_id = int(agent["agent_id"])
         is_by_reply = list_name in {"respostas", "respostas-no-horario", "primeiras-respostas"}
         part = Part(replied_by=agent_id) if is_by_reply else Part(agent_id=agent_id)
@@ -275,11 +275,11 @@ def show_reply_times(days: pd.DataFrame, kpis: pd.Series, chosen: Filters, *, da
     )
 
 
-def _of_step(list_name: str, chosen: Filters) -> Callable[[pd.Series], str | None]:
+def _of_step(list_name: str, chosen: Filters) -> Callable[[frame.Row], str | None]:
     """Of a row that is a day or, from its Monday on, a week: as far as it is in the period."""
     length = 7 if chosen.days > queries.DAYS_BY_DAY else 1
 
-    def link(row: pd.Series) -> str | None:
+    def link(row: frame.Row) -> str | None:
         days = (
             max(row["date"], chosen.start),
             min(row["date"] + timedelta(days=length - 1), chosen.end),
