@@ -1,5 +1,6 @@
 """Somebody at a real headless Chromium, and what it must never see."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -95,9 +96,24 @@ def drawn(chart: Chart, number: int = 0) -> list[Any]:
     return [point[1] for point in chart.option["series"][number]["data"]]
 
 
+def settled(page: Page) -> None:
+    """Until nothing of the page is being drawn: what is pressed before may not be heard."""
+    expect(page.locator("[data-test-script-state=notRunning]")).to_be_attached()
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    """An option of a select box."""
+    settled(page)
+    page.get_by_role("combobox", name=re.compile(label)).click()
+    page.get_by_role("option", name=option).click()
+    expect(page.get_by_role("listbox")).to_have_count(0)
+
+
 def card(page: Page, key: str) -> str:
-    """A card's text with plain spaces."""
-    return page.locator(f".st-key-{key}").inner_text().replace("\u00a0", " ")
+    """A card's text with plain spaces, once its number is there (that part loads late)."""
+    shown = page.locator(f".st-key-{key}")
+    expect(shown.locator("[data-testid=stMetricValue]")).to_be_visible()
+    return plain(shown.inner_text())
 
 
 def plain(text: str) -> str:

@@ -12,7 +12,18 @@ from PIL import Image
 from playwright.sync_api import Browser, expect
 
 from dashboard import formats
-from tests.browsing import DESKTOP, END, PERIOD, PHONE, START, card, chart, plain, visitor
+from tests.browsing import (
+    DESKTOP,
+    END,
+    PERIOD,
+    PHONE,
+    START,
+    card,
+    chart,
+    plain,
+    settled,
+    visitor,
+)
 from tests.conftest import Pipeline
 from tests.serving import (
     HOSTILE_NAME,
@@ -146,7 +157,7 @@ def test_one_step_back_is_one_page(browser: Browser, served: Served, pipeline: P
         def arrived(title: str, address: str) -> None:
             expect(page).to_have_url(re.compile(f"{address}$"))
             expect(page.locator(".st-key-here")).to_have_text(title)
-            expect(page.locator("[data-test-script-state=notRunning]")).to_be_attached()
+            settled(page)
 
         page.get_by_role("radio", name="90 dias").click()
         visited = [("Visão geral", r"/\?periodo=90(\+|%20)dias")]

@@ -32,7 +32,7 @@ from dashboard.filters import Filters
 from dashboard.lists import Selection
 from dashboard.state import Dashboard
 from dashboard.web import BadFormError
-from tests.browsing import DESKTOP, PHONE, plain, serious_findings, visitor
+from tests.browsing import DESKTOP, PHONE, choose, plain, serious_findings, visitor
 from tests.conftest import Pipeline
 from tests.serving import Served, serving
 from warehouse import users
@@ -1169,8 +1169,7 @@ def test_a_file_by_the_page(browser: Browser, office: Office, size: tuple[int, i
             expect(past.locator("tbody tr").first).to_contain_text(office.pipeline.users[slug][0])
 
             # Another list: the address says it, and the numbers follow.
-            page.get_by_role("combobox", name=re.compile("Lista")).click()
-            page.get_by_role("option", name="Clientes convertidos").click()
+            choose(page, "Lista", "Clientes convertidos")
             expect(page).to_have_url(re.compile("lista=convertidas"))
             won = [row for row in truth(office, slug) if row["created_date"] >= first]
             won = [row for row in won if row["is_converted"] and row["lead_class"] == "high"]

@@ -16,7 +16,17 @@ from dashboard.auth import SessionEndedError, Sessions, Visit
 from dashboard.filters import Filters
 from dashboard.lists import LISTS, Part, Selection
 from dashboard.state import Dashboard
-from tests.browsing import DESKTOP, END, PERIOD, PHONE, START, plain, serious_findings, visitor
+from tests.browsing import (
+    DESKTOP,
+    END,
+    PERIOD,
+    PHONE,
+    START,
+    plain,
+    serious_findings,
+    settled,
+    visitor,
+)
 from tests.conftest import Pipeline
 from tests.serving import PASSWORD, Served, serving, visits
 from warehouse import users
@@ -655,7 +665,7 @@ def test_the_list_in_a_browser(
         assert "lista=leads" in page.url
         expect(page.get_by_text(f"1 a 25 de {truth['leads']}")).to_be_visible()
         # until then the pages below are those of the list before
-        expect(page.locator("[data-test-script-state=notRunning]")).to_be_attached()
+        settled(page)
         page.get_by_role("button", name="Page 2").click()
         expect(page.get_by_text(f"26 a 50 de {truth['leads']}")).to_be_visible()
         page.reload()
@@ -699,6 +709,7 @@ def test_an_admin_corrects_from_the_page(
         assert serious_findings(page) == []
         panel.get_by_role("button", name="Guardar correção").click()
         expect(page.get_by_text("Escolha ao menos um rótulo")).to_be_visible()
+        settled(page)
         panel.get_by_role("combobox").first.click()
         page.get_by_role("option", name="Alto").click()
         panel.get_by_role("button", name="Guardar correção").click()

@@ -29,6 +29,7 @@ from tests.browsing import (
     drawn,
     plain,
     serious_findings,
+    settled,
     visitor,
 )
 from tests.conftest import Pipeline
@@ -640,7 +641,7 @@ def test_page(
         expect(page).to_have_url(filters)
         # Streamlit brings a page that is still being drawn back into the address.
         expect(page.locator(".st-key-panel-channels-table")).to_be_visible()
-        page.locator("[data-test-script-state=notRunning]").wait_for()
+        settled(page)
         page.go_back()
         expect(page).to_have_url(re.compile("/leads"))
         expect(page).to_have_url(filters)
