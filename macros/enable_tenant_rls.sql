@@ -29,8 +29,9 @@
 {% endmacro %}
 
 
-{# One row for each policy that is missing, altered or not ours. #}
-{% macro tenant_policy_differences(relation, readers) %}
+{# One row for each policy that is missing, altered or not ours, one where row security is off, and
+   one a role with another privilege than to select, or without it. #}
+{% macro tenant_access_differences(relation, readers) %}
     with wanted (policy_name, reader, condition) as (
 
         values
@@ -51,11 +52,26 @@
         from pg_policy as policies
         where policies.polrelid = '{{ relation }}'::regclass
 
+    ),
+
+    granted as (
+
+        select
+            case
+                when grants.grantee = 0 then 'public'
+                else pg_get_userbyid(grants.grantee)::text
+            end as reader,
+            array_agg(grants.privilege_type::text) as privileges
+        from pg_class as marts
+        cross join aclexplode(marts.relacl) as grants
+        where marts.oid = '{{ relation }}'::regclass and grants.grantee <> marts.relowner
+        group by grants.grantee
+
     )
 
     select
-        coalesce(wanted.policy_name, present.policy_name) as policy_name,
-        wanted.policy_name is not null as is_wanted,
+        coalesce(wanted.policy_name, present.policy_name) as name,
+        'policy' as kind,
         present.policy_name is not null as is_present
     from wanted
     full join present on wanted.policy_name = present.policy_name
@@ -64,6 +80,21 @@
         and present.readers = '{' || wanted.reader || '}'
         and present.condition = wanted.condition
     ) is not true
+    union all
+    select
+        coalesce(wanted.reader, granted.reader) as name,
+        'grant' as kind,
+        granted.reader is not null as is_present
+    from wanted
+    full join granted on wanted.reader = granted.reader
+    where (wanted.reader is not null and granted.privileges = array['SELECT']) is not true
+    union all
+    select
+        relname::text as name,
+        'row security' as kind,
+        relrowsecurity as is_present
+    from pg_class
+    where oid = '{{ relation }}'::regclass and not relrowsecurity
 {% endmacro %}
 
 
@@ -73,22 +104,25 @@
 {% macro enable_tenant_rls() %}
     {%- if execute %}
     {%- set readers = config.get("grants")["select"] %}
-    {%- set differences = {} %}
-    {%- for row in run_query(tenant_policy_differences(this, readers)) %}
-        {%- do differences.update({row["policy_name"]: row["is_present"]}) %}
+    {%- set differences = {"policy": {}, "grant": {}, "row security": {}} %}
+    {%- for row in run_query(tenant_access_differences(this, readers)) %}
+        {%- do differences[row["kind"]].update({row["name"]: row["is_present"]}) %}
     {%- endfor %}
-    {%- set is_off = run_query(
-        "select 1 from pg_class where oid = '" ~ this ~ "'::regclass and not relrowsecurity"
-    ) | length > 0 %}
-    {%- if differences or is_off %}
+    {%- if differences.values() | select | list %}
     set local lock_timeout = '10s';
     alter table {{ this }} enable row level security;
-    {%- for name, is_present in differences.items() if is_present %}
+    {%- for name, is_present in differences["policy"].items() if is_present %}
     drop policy {{ adapter.quote(name) }} on {{ this }};
     {%- endfor %}
-    {%- for policy in tenant_policies(readers) if policy.name in differences %}
+    {%- for policy in tenant_policies(readers) if policy.name in differences["policy"] %}
     create policy {{ policy.name }} on {{ this }} for select to {{ policy.role }}
         using ({{ policy.condition }});
+    {%- endfor %}
+    {%- for name, is_present in differences["grant"].items() if is_present %}
+    revoke all on {{ this }} from {{ name if name == "public" else adapter.quote(name) }};
+    {%- endfor %}
+    {%- for name in readers if name in differences["grant"] %}
+    grant select on {{ this }} to {{ name }};
     {%- endfor %}
     {%- endif %}
     {%- endif %}

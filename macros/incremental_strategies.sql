@@ -133,18 +133,12 @@
 
 
 {# Post-hook outside the transaction: a table that is new has no statistics yet, and one that grows by
-   little keeps those it has until the server gathers them again. #}
+   little keeps those it has until the server gathers them again (one that was empty:
+   materialize_incremental.sql). #}
 {% macro analyze_once() %}
-    do $analyze$
-    begin
-        if not exists (
-            select from pg_stats
-            where schemaname = '{{ this.schema }}' and tablename = '{{ this.identifier }}'
-        ) then
-            analyze {{ this }};
-        end if;
-    end
-    $analyze$
+    {%- if not is_incremental() %}
+    analyze {{ this }}
+    {%- endif %}
 {% endmacro %}
 
 

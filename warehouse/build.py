@@ -288,7 +288,7 @@ def _run_dbt(settings: Settings, warehouse: Warehouse, project: str, plan: Plan)
     common = [
         "--project-dir", str(PROJECT_ROOT), "--profiles-dir", str(folder),
         "--target-path", str(folder / "target"), "--log-path", str(folder / "logs"),
-        "--quiet", "--log-level", "none", "--log-level-file", "none",
+        "--quiet", "--log-level", "none", "--log-level-file", "none", "--no-write-json",
     ]  # fmt: skip
     if _parsed is None or _parsed[:2] != (project, database):
         parsed: Any = dbtRunner().invoke(["parse", *common])

@@ -5,34 +5,20 @@
 
     with differences as (
 
-        {{ tenant_policy_differences(model, readers) }}
-
-    ),
-
-    grants as (
-
-        select
-            coalesce(roles.rolname, 'public') as reader,
-            privileges.privilege_type
-        from pg_class as tables
-        cross join lateral aclexplode(tables.relacl) as privileges
-        left join pg_roles as roles on privileges.grantee = roles.oid
-        where
-            tables.oid = '{{ model }}'::regclass
-            and privileges.grantee <> tables.relowner
+        {{ tenant_access_differences(model, readers) }}
 
     )
 
-    select 'policy ' || policy_name || ' is not as wanted' as problem
+    select kind || ' ' || name || ' is not as wanted' as problem
     from differences
 
     union all
 
-    select 'row security is off, forced, or impossible' as problem
+    select 'row security is forced or impossible' as problem
     from pg_class
     where
         oid = '{{ model }}'::regclass
-        and (not relrowsecurity or relforcerowsecurity or relkind not in ('r', 'p'))
+        and (relforcerowsecurity or relkind not in ('r', 'p'))
 
     union all
 
@@ -51,20 +37,6 @@
         indrelid = '{{ model }}'::regclass
         and indisunique
         and indkey[0] <> 1
-
-    union all
-
-    select reader || ' may ' || privilege_type as problem
-    from grants
-    where
-        reader not in ('{{ readers | join("', '") }}')
-        or privilege_type <> 'SELECT'
-
-    union all
-
-    select 'not granted to ' || readers.reader as problem
-    from unnest(array['{{ readers | join("', '") }}']) as readers (reader)
-    where readers.reader not in (select grants.reader from grants)
 
     union all
 
