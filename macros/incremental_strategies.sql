@@ -13,14 +13,15 @@
     {%- set key = "tenant_id, conversation_id" if of_tenants else "conversation_id" %}
     {%- set dates = meta.get("touched_dates", []) %}
     {%- set touches_contacts = meta.get("touches_contacts", false) %}
-    {%- set touched -%}
-        (
-            select {{ key }} from {{ ref('int_conversations_touched') }}
-            {{- "" if meta.get("for_funnel") else " where not is_funnel_only" }}
-            union
-            select {{ key }} from {{ new_rows }}
-        )
-    {%- endset %}
+    {#- a table with statistics: of a union the planner expects so many that it reads all of the
+        target, 1,110 ms in place of 5 for 500 conversations among 4.5 million messages #}
+    create temporary table touched_keys on commit drop as
+    select {{ key }} from {{ ref('int_conversations_touched') }}
+    {{- "" if meta.get("for_funnel") else " where not is_funnel_only" }}
+    union
+    select {{ key }} from {{ new_rows }};
+    analyze touched_keys;
+    {%- set touched = "(select " ~ key ~ " from touched_keys)" %}
     {%- for note, key_of_note, values in [
         ("int_days_touched", "tenant_id, date, inbox_id", dates),
         ("int_contacts_touched", "tenant_id, contact_id", ["contact_id"] if touches_contacts else []),

@@ -162,7 +162,7 @@ class Office:
 
     def log_in(self, slug: str | None = None) -> httpx.Client:
         email, password = (
-            self.pipeline.users[slug or self.slug] if slug != "" else self.pipeline.super_admin
+            self.pipeline.users[slug or self.slug] if slug != "" else self.pipeline.agency()
         )
         return self.served.log_in(email, password)
 

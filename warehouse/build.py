@@ -77,16 +77,9 @@ class Plan(NamedTuple):
     tests: bool
 
 
-class _Parsed(NamedTuple):
-    """Of one state of the files and one database, whose name is in every node."""
-
-    project: str
-    database: str
-    manifest: "Manifest"
-
-
-# The parsed project is kept as long as the process lives: parsing costs more than a small build.
-_parsed: _Parsed | None = None
+# The parsed project is kept as long as the process lives: parsing costs more than a small build. By
+# the state of the files and the database, whose name is in every node.
+_parsed: "dict[tuple[str, str], Manifest]" = {}
 
 
 def dbt_environment(settings: Settings, warehouse: Warehouse) -> dict[str, str]:
@@ -277,24 +270,25 @@ def _marts_exist(connection: psycopg.Connection) -> bool:
 def _run_dbt(settings: Settings, warehouse: Warehouse, project: str, plan: Plan) -> BuildReport:
     from dbt.cli.main import dbtRunner  # 3 s of imports: only where a build is due
 
-    global _parsed
     folder = state_folder(settings, "dbt")
     profile = (PROJECT_ROOT / "profiles.yml.example").read_text()
     (folder / "profiles.yml").write_text(profile)
     environment = dbt_environment(settings, warehouse)
     os.environ.update(environment)
-    database = environment["MIRANTE_DBT_DBNAME"]
+    parsed_by = (project, environment["MIRANTE_DBT_DBNAME"])
     # No dbt.log: failing rows could carry message text.
     common = [
         "--project-dir", str(PROJECT_ROOT), "--profiles-dir", str(folder),
         "--target-path", str(folder / "target"), "--log-path", str(folder / "logs"),
         "--quiet", "--log-level", "none", "--log-level-file", "none", "--no-write-json",
     ]  # fmt: skip
-    if _parsed is None or _parsed[:2] != (project, database):
+    if parsed_by not in _parsed:
         parsed: Any = dbtRunner().invoke(["parse", *common])
         if parsed.exception is not None:
             raise MiranteError(f"dbt: {_one_line(str(parsed.exception))}")
-        _parsed = _Parsed(project, database, parsed.result)
+        for other in [one for one in _parsed if one[0] != project]:
+            del _parsed[other]
+        _parsed[parsed_by] = parsed.result
     arguments = ["build", *common, "--exclude-resource-type", "unit_test"]
     if not plan.tests:
         arguments += ["--exclude-resource-type", "test"]
@@ -307,7 +301,7 @@ def _run_dbt(settings: Settings, warehouse: Warehouse, project: str, plan: Plan)
             arguments += ["--exclude", "config.materialized:view"]
     if plan.full_refresh:
         arguments += ["--full-refresh"]
-    outcome = dbtRunner(manifest=_parsed.manifest).invoke(arguments)
+    outcome = dbtRunner(manifest=_parsed[parsed_by]).invoke(arguments)
     if outcome.exception is not None:
         raise MiranteError(f"dbt: {_one_line(str(outcome.exception))}")
     results: Any = outcome.result

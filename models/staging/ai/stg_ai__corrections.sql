@@ -1,25 +1,12 @@
-with source as (
-
-    select * from {{ source('ai', 'corrections') }}
-
-),
-
-renamed as (
-
-    select
-        tenant_id,
-        conversation_id,
-        transcript_sha256,
-        sentiment,
-        intent,
-        lead_class,
-        corrected_by,
-        lead_score,
-        visit_scheduled as has_visit_scheduled,
-        corrected_at
-
-    from source
-
-)
-
-select * from renamed
+select
+    tenant_id,
+    conversation_id,
+    transcript_sha256,
+    sentiment,
+    intent,
+    lead_class,
+    corrected_by,
+    lead_score,
+    visit_scheduled as has_visit_scheduled,
+    corrected_at
+from {{ source('ai', 'corrections') }}

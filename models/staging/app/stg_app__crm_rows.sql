@@ -1,21 +1,8 @@
-with source as (
-
-    select * from {{ source('app', 'crm_rows') }}
-
-),
-
-renamed as (
-
-    select
-        tenant_id,
-        id as crm_row_id,
-        phone as crm_phone,
-        email as crm_email,
-        converted_on as converted_date,
-        imported_at
-
-    from source
-
-)
-
-select * from renamed
+select
+    tenant_id,
+    id as crm_row_id,
+    phone as crm_phone,
+    email as crm_email,
+    converted_on as converted_date,
+    imported_at
+from {{ source('app', 'crm_rows') }}

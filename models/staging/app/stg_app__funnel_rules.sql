@@ -1,21 +1,8 @@
-with source as (
-
-    select * from {{ source('app', 'funnel_rules') }}
-
-),
-
-renamed as (
-
-    select
-        tenant_id,
-        id as rule_id,
-        stage,
-        kind as rule_kind,
-        value as rule_value,
-        updated_at
-
-    from source
-
-)
-
-select * from renamed
+select
+    tenant_id,
+    id as rule_id,
+    stage,
+    kind as rule_kind,
+    value as rule_value,
+    updated_at
+from {{ source('app', 'funnel_rules') }}

@@ -1,25 +1,12 @@
-with source as (
-
-    select * from {{ source('app', 'tenants') }}
-
-),
-
-renamed as (
-
-    select
-        id as tenant_id,
-        slug,
-        name as tenant_name,
-        segment,
-        timezone,
-        currency,
-        status as tenant_status,
-        plan,
-        created_at,
-        updated_at
-
-    from source
-
-)
-
-select * from renamed
+select
+    id as tenant_id,
+    slug,
+    name as tenant_name,
+    segment,
+    timezone,
+    currency,
+    status as tenant_status,
+    plan,
+    created_at,
+    updated_at
+from {{ source('app', 'tenants') }}

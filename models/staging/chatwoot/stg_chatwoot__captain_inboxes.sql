@@ -1,21 +1,8 @@
-with source as (
-
-    select * from {{ source('chatwoot', 'captain_inboxes') }}
-
-),
-
-renamed as (
-
-    select
-        id as captain_inbox_id,
-        captain_assistant_id as assistant_id,
-        inbox_id,
-        {{ utc_time('created_at') }} as created_at,
-        {{ utc_time('updated_at') }} as updated_at
-
-    from source
-    where _deleted_at is null
-
-)
-
-select * from renamed
+select
+    id as captain_inbox_id,
+    captain_assistant_id as assistant_id,
+    inbox_id,
+    {{ utc_time('created_at') }} as created_at,
+    {{ utc_time('updated_at') }} as updated_at
+from {{ source('chatwoot', 'captain_inboxes') }}
+where _deleted_at is null

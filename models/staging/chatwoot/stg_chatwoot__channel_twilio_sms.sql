@@ -1,24 +1,11 @@
-with source as (
-
-    select * from {{ source('chatwoot', 'channel_twilio_sms') }}
-
-),
-
-renamed as (
-
-    select
-        id as channel_id,
-        account_id,
-        case medium
-            when 0 then 'sms'
-            when 1 then 'whatsapp'
-        end as medium,
-        {{ utc_time('created_at') }} as created_at,
-        {{ utc_time('updated_at') }} as updated_at
-
-    from source
-    where _deleted_at is null
-
-)
-
-select * from renamed
+select
+    id as channel_id,
+    account_id,
+    case medium
+        when 0 then 'sms'
+        when 1 then 'whatsapp'
+    end as medium,
+    {{ utc_time('created_at') }} as created_at,
+    {{ utc_time('updated_at') }} as updated_at
+from {{ source('chatwoot', 'channel_twilio_sms') }}
+where _deleted_at is null

@@ -1,21 +1,8 @@
-with source as (
-
-    select * from {{ source('chatwoot', 'contact_inboxes') }}
-
-),
-
-renamed as (
-
-    select
-        id as contact_inbox_id,
-        contact_id,
-        inbox_id,
-        {{ utc_time('created_at') }} as created_at,
-        {{ utc_time('updated_at') }} as updated_at
-
-    from source
-    where _deleted_at is null
-
-)
-
-select * from renamed
+select
+    id as contact_inbox_id,
+    contact_id,
+    inbox_id,
+    {{ utc_time('created_at') }} as created_at,
+    {{ utc_time('updated_at') }} as updated_at
+from {{ source('chatwoot', 'contact_inboxes') }}
+where _deleted_at is null

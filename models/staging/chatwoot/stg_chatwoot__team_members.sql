@@ -1,21 +1,8 @@
-with source as (
-
-    select * from {{ source('chatwoot', 'team_members') }}
-
-),
-
-renamed as (
-
-    select
-        id as team_member_id,
-        team_id,
-        user_id,
-        {{ utc_time('created_at') }} as created_at,
-        {{ utc_time('updated_at') }} as updated_at
-
-    from source
-    where _deleted_at is null
-
-)
-
-select * from renamed
+select
+    id as team_member_id,
+    team_id,
+    user_id,
+    {{ utc_time('created_at') }} as created_at,
+    {{ utc_time('updated_at') }} as updated_at
+from {{ source('chatwoot', 'team_members') }}
+where _deleted_at is null
