@@ -505,6 +505,55 @@ def test_a_build_of_less_than_everything_is_enough(history: History) -> None:
     assert differences(history, "kept") == {}
 
 
+def test_a_build_mends_who_may_read(history: History) -> None:
+    """And a table that was empty when it was made gets its statistics with its first rows."""
+    access = """
+        select relname, relrowsecurity, array(
+                select (case when grantee = 0 then 'public' else pg_get_userbyid(grantee)::text end,
+                    privilege_type)::text
+                from aclexplode(relacl) order by 1
+            ), array(
+                select (polname, polroles, pg_get_expr(polqual, polrelid))::text
+                from pg_policy where polrelid = pg_class.oid order by 1
+            )
+        from pg_class where relnamespace = 'marts'::regnamespace and relkind = 'r' order by 1
+    """
+    credited = "select reltuples from pg_class where relname = 'int_crm_rows_credited'"
+    owner = history.owner
+    before = owner.execute(access).fetchall()
+    for change in (
+        "alter table {} disable row level security", "grant select on {} to public",
+        "grant delete, truncate on {} to mirante_app", "revoke select on {} from mirante_analyst",
+        "alter policy tenant_isolation on {} using (true)", "drop policy super_read on {}",
+        "create policy more on {} to mirante_app using (true)",
+    ):  # fmt: skip
+        owner.execute(change.format("marts.fct_replies"))
+        history.build()
+        assert owner.execute(access).fetchall() == before, change
+    assert max(history.column(credited)) <= 0
+    while not history.column("select 1 from app.crm_rows"):
+        history.customer_is_imported_or_taken_back()
+    history.build()
+    assert history.column(credited)[0] > 0
+
+
+def test_a_table_with_other_columns_stops_its_model(history: History) -> None:
+    """Nothing is written, and the message says which and what helps."""
+    for change, back, said in (
+        ("add column extra integer", "drop column extra", r"extra \(table: integer, model: none\)"),
+        ("rename column slug to old", "rename column old to slug", r"slug \(table: none, model: "),
+        ("alter column segment type varchar", "alter column segment type text",
+         r"segment \(table: character varying, model: text\)"),
+    ):  # fmt: skip
+        history.owner.execute(f"alter table marts.dim_tenants {change}")
+        try:
+            with pytest.raises(MiranteError, match=f"dim_tenants: .*{said}.*--full-refresh"):
+                history.build()
+        finally:
+            history.owner.execute(f"alter table marts.dim_tenants {back}")
+    history.build()
+
+
 def test_the_comparison_sees_a_row(history: History) -> None:
     """The test of the test: one value that a build did not bring about."""
     snapshot(history, "kept")
