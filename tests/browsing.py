@@ -89,6 +89,7 @@ def visitor(
 
 def chart(page: Page) -> None:
     expect(page.locator("[data-testid=stEChartsChart] canvas").first).to_be_visible(timeout=30_000)
+    settled(page)
 
 
 def drawn(chart: Chart, number: int = 0) -> list[Any]:
@@ -114,6 +115,7 @@ def choose(page: Page, label: str, option: str) -> None:
 
 def card(page: Page, key: str) -> str:
     """A card's text with plain spaces, once its number is there (that part loads late)."""
+    settled(page)
     shown = page.locator(f".st-key-{key}")
     expect(shown.locator("[data-testid=stMetricValue]")).to_be_visible()
     return plain(shown.inner_text())

@@ -32,7 +32,15 @@ from dashboard.filters import Filters
 from dashboard.lists import Selection
 from dashboard.state import Dashboard
 from dashboard.web import BadFormError
-from tests.browsing import DESKTOP, PHONE, choose, plain, serious_findings, visitor
+from tests.browsing import (
+    DESKTOP,
+    PHONE,
+    choose,
+    plain,
+    serious_findings,
+    settled,
+    visitor,
+)
 from tests.conftest import Pipeline
 from tests.serving import Served, serving
 from warehouse import users
@@ -1133,6 +1141,7 @@ def test_a_file_by_the_page(browser: Browser, office: Office, size: tuple[int, i
             someone.open(f"/exportar?{ALL}&lista=leads&classe=Alto")
             remarketing = page.locator(".st-key-panel-export-remarketing")
             expect(remarketing.get_by_role("button", name="Excel (.xlsx)")).to_be_visible()
+            settled(page)
             text = plain(remarketing.inner_text())
             assert f"{formats.number(len(people(chosen)) - 1)} pessoas" in text
             assert "1 fora por opt-out" in text
@@ -1140,6 +1149,7 @@ def test_a_file_by_the_page(browser: Browser, office: Office, size: tuple[int, i
             conversations = page.locator(".st-key-panel-export-conversas")
             assert f"{formats.number(len(chosen))} conversas" in plain(conversations.inner_text())
             conversations.get_by_text("Ver as primeiras").click()
+            expect(conversations.locator("tbody tr").first).to_be_visible()
             cells = conversations.locator("tbody tr").first.locator("th, td").all_inner_texts()
             assert cells[:2] == [str(chosen[0]["display_id"]), str(chosen[0]["conversation_id"])]
             assert serious_findings(page) == []
