@@ -189,7 +189,7 @@ def copied(pipeline: Pipeline) -> Iterator[Pipeline]:
                 break
             time.sleep(0.1)
         else:
-            pytest.fail("somebody stays in the pipeline's database: ask for `copied` before `served`")
+            pytest.fail("the pipeline's database is in use: ask for `copied` before `served`")
     warehouse = Warehouse(
         pipeline.warehouse.dsn("admin", "copied"), pipeline.warehouse.passwords, is_embedded=True
     )
