@@ -280,6 +280,10 @@ def test_analyst_login_is_bound_to_its_tenant(
         assert fetch_all(dsn, count) == [(None,)]
 
 
+METHODS = ("seqscan", "indexscan", "bitmapscan", "indexonlyscan")
+WAYS = ({"seqscan"}, {"indexscan"}, {"bitmapscan"}, {"indexscan", "indexonlyscan"})
+
+
 @pytest.mark.parametrize("name", MARTS)
 def test_analysts_plans_tell_nothing_of_foreign_values(
     pipeline: Pipeline, analyst: tuple[str, int, int], name: str
@@ -307,9 +311,11 @@ def test_analysts_plans_tell_nothing_of_foreign_values(
                 continue
             value = existing[0][0]
             invented = value + "xq"
-            for indexes in ("on", "off"):
-                for method in ("indexscan", "bitmapscan", "indexonlyscan"):
-                    connection.execute(f"set enable_{method} = {indexes}")
+            # One way at a time: which of them it takes follows from estimates (a known limit).
+            for way in WAYS:
+                for method in METHODS:
+                    switch = "on" if method in way else "off"
+                    connection.execute(f"set enable_{method} = {switch}")
                 for condition in ("= {value}", "= any (array[{value}])", "> any (array[{value}])"):
                     seen = plan_of(connection, name, column, condition, value)
                     assert seen == plan_of(connection, name, column, condition, invented)
