@@ -61,7 +61,10 @@
                 when grants.grantee = 0 then 'public'
                 else pg_get_userbyid(grants.grantee)::text
             end as reader,
-            array_agg(grants.privilege_type::text) as privileges
+            array_agg(
+                grants.privilege_type::text
+                || case when grants.is_grantable then ' with grant option' else '' end
+            ) as privileges
         from pg_class as marts
         cross join aclexplode(marts.relacl) as grants
         where marts.oid = '{{ relation }}'::regclass and grants.grantee <> marts.relowner

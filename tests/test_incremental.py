@@ -510,7 +510,7 @@ def test_a_build_mends_who_may_read(history: History) -> None:
     access = """
         select relname, relrowsecurity, array(
                 select (case when grantee = 0 then 'public' else pg_get_userbyid(grantee)::text end,
-                    privilege_type)::text
+                    privilege_type, is_grantable)::text
                 from aclexplode(relacl) order by 1
             ), array(
                 select (polname, polroles, pg_get_expr(polqual, polrelid))::text
@@ -523,7 +523,9 @@ def test_a_build_mends_who_may_read(history: History) -> None:
     before = owner.execute(access).fetchall()
     for change in (
         "alter table {} disable row level security", "grant select on {} to public",
-        "grant delete, truncate on {} to mirante_app", "revoke select on {} from mirante_analyst",
+        "grant delete, truncate on {} to mirante_app",
+        "grant select on {} to mirante_app with grant option",
+        "revoke select on {} from mirante_analyst",
         "alter policy tenant_isolation on {} using (true)", "drop policy super_read on {}",
         "create policy more on {} to mirante_app using (true)",
     ):  # fmt: skip

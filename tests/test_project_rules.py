@@ -119,6 +119,13 @@ def test_only_staging_reads_sources_and_staging_never_joins(project: Project) ->
     assert wrong == []
 
 
+def test_staging_views_can_be_folded_into_what_reads_them(project: Project) -> None:
+    """PostgreSQL folds no view with a WITH: no join would reach an index of the raw table."""
+    views = project.models("staging")
+    assert len(views) > 30
+    assert [view["name"] for view in views if re.search(r"\bwith\b", view["raw_code"])] == []
+
+
 def test_intermediate_reads_no_mart(project: Project) -> None:
     marts = {model["unique_id"] for model in project.models("marts")}
     wrong = [
@@ -323,6 +330,7 @@ SABOTAGE = {
     "policy added": "create policy extra on marts.dim_agents to mirante_app using (true)",
     "granted to all": "grant select on marts.dim_agents to public",
     "granted too much": "grant delete on marts.dim_agents to mirante_app",
+    "may be handed on": "grant select on marts.dim_agents to mirante_app with grant option",
     "not granted": "revoke select on marts.dim_agents from mirante_analyst",
     "key without tenant": "create unique index on marts.dim_agents (agent_id, tenant_id)",
     "seen through a view": "create view staging.leak as select name from marts.dim_agents",
