@@ -15,3 +15,12 @@
         ' ', '  '
     ) || ' '
 {%- endmacro %}
+
+
+{# A character that is neither ASCII, nor a letter of Portuguese with an accent, nor one that can be
+   no part of a word once it is folded (dashes, quotes, emoji): as folding has one of aceinou for each
+   of the second and a space for the third, a text without any has its letters one by one. #}
+{% macro unusual_characters() -%}
+    ('[^\x01-\x7fàáâãäèéêëìíîïòóôõöùúûüçñÀÁÂÃÄÈÉÊËÌÍÎÏÒÓÔÕÖÙÚÛÜÇÑ'
+    || '\u2010-\u2027\u2600-\u27bf\ufe0f\U0001f300-\U0001faff]')
+{%- endmacro %}

@@ -10,9 +10,12 @@ from pathlib import Path
 from statistics import median
 from zoneinfo import ZoneInfo
 
+from jinja2 import Template
+
 from tests.conftest import Pipeline
 from tests.test_isolation import MARTS
 from warehouse.db import fetch_all
+from warehouse.settings import PROJECT_ROOT
 
 # Judgements of a careful reader: the quality of a scoring provider, not of the warehouse.
 JUDGED = {"scenario", "lead_class", "intent", "sentiment", "is_lead", "is_visit_scheduled"}
@@ -114,6 +117,20 @@ def words_of(text: str) -> list[str]:
     """Lower case, without accents: what a reader who ignores them sees."""
     plain = re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFKD", text)).lower()
     return re.findall("[a-z0-9]+", plain)
+
+
+def test_usual_characters_fold_one_by_one(pipeline: Pipeline) -> None:
+    """Into a letter that a rule's pattern leaves open, or between two words: of all of Unicode."""
+    macros = (PROJECT_ROOT / "macros" / "folded_words.sql").read_text()
+    query = (
+        "select count(*), count(*) filter (where folded not in"
+        " (select ' b' || letter || 'd ' from unnest(string_to_array('aceinou', null)) as letter)"
+        " and folded <> ' b  d ')"
+        " from (select {{ folded_words(\"('b' || chr(n) || 'd')\") }} as folded"
+        " from generate_series(128, 1114111) as n"
+        " where n not between 55296 and 57343 and chr(n) !~ {{ unusual_characters() }}) as usual"
+    )
+    assert pipeline.query(Template(macros + query).render()) == [(2569, 0)]
 
 
 def says(words: list[str], phrase: list[str]) -> bool:

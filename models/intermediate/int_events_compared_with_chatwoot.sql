@@ -30,16 +30,9 @@ inboxes as (
 
 ),
 
-conversations as (
+conversations as not materialized (
 
     select * from {{ ref('int_conversations_scoped_to_tenants') }}
-    {{ only_touched('where') }}
-
-),
-
-conversation_messages as (
-
-    select * from {{ ref('int_messages_aggregated_to_conversations') }}
     {{ only_touched('where') }}
 
 ),
@@ -100,12 +93,12 @@ numbered as (
 
 ),
 
-placed as (
+dated as (
 
     select
-        numbered.event_id,
         numbered.event_name,
-        numbered.copy_number,
+        numbered.copy_number = 1 and numbered.event_at is not null as is_distinct,
+        numbered.copy_number > 1 as is_copy,
         not numbered.is_deleted_at_source as is_live,
         own_inboxes.tenant_id as own_tenant_id,
         numbered.inbox_id as own_inbox_id,
@@ -114,9 +107,11 @@ placed as (
         coalesce(numbered.conversation_id, 0) as own_conversation_id,
         conversations.conversation_id,
         conversations.inbox_id,
-        conversations.created_date,
         conversations.created_at as conversation_created_at,
-        (numbered.created_at at time zone conversations.tenant_timezone)::date as job_date,
+        case
+            when (conversations.inbox_id = numbered.inbox_id) is not true
+                then (numbered.created_at at time zone conversations.tenant_timezone)::date
+        end as moved_date,
         (numbered.event_at at time zone conversations.tenant_timezone)::date as event_date,
         case
             when numbered.value_seconds between -1e15 and 1e15
@@ -127,11 +122,81 @@ placed as (
     from numbered
     left join inboxes as own_inboxes on numbered.inbox_id = own_inboxes.inbox_id
     left join conversations on numbered.conversation_id = conversations.conversation_id
+    -- folded into what follows, dates and values would be computed again each time
+    offset 0  -- noqa: AM09
+
+),
+
+-- Written down once, for it is read six times. A plain event is alone, and has one date and one
+-- inbox, as nearly all have: it needs no step but Chatwoot's own.
+placed as materialized (
+
+    select
+        *,
+        coalesce(moved_date, own_date) as job_date,
+        coalesce(
+            is_live
+            and is_distinct
+            and inbox_id = own_inbox_id
+            and own_date = event_date
+            and value_seconds is not null,
+            false
+        ) as is_plain
+    from dated
+
+),
+
+metrics (event_name, metric) as (
+
+    values
+    ('first_response', 'first_response_time'),
+    ('reply_time', 'reply_time'),
+    ('conversation_resolved', 'resolution_time'),
+    ('conversation_resolved', 'resolutions_count')
 
 ),
 
 -- A mean leaves out events without a value; a number of them does not.
-entries as (
+stored as (
+
+    select
+        own_tenant_id as tenant_id,
+        own_conversation_id as conversation_id,
+        own_date as date,
+        own_inbox_id as inbox_id,
+        event_name,
+        count(*) as event_count,
+        count(value_seconds) as value_count,
+        coalesce(sum(value_seconds), 0) as seconds
+    from placed
+    where is_live
+    group by own_tenant_id, own_conversation_id, own_date, own_inbox_id, event_name
+
+),
+
+chatwoot_steps as (
+
+    select
+        stored.tenant_id,
+        stored.conversation_id,
+        stored.date,
+        stored.inbox_id,
+        metrics.metric,
+        'chatwoot' as step,
+        case
+            when metrics.metric = 'resolutions_count' then stored.event_count
+            else stored.value_count
+        end as count_delta,
+        case
+            when metrics.metric = 'resolutions_count' then 0
+            else stored.seconds
+        end as sum_delta
+    from stored
+    inner join metrics on stored.event_name = metrics.event_name
+
+),
+
+entries as materialized (
 
     select
         placed.*,
@@ -145,13 +210,8 @@ entries as (
             else coalesce(placed.value_seconds, 0)
         end as seconds
     from placed
-    inner join (
-        values
-        ('first_response', 'first_response_time'),
-        ('reply_time', 'reply_time'),
-        ('conversation_resolved', 'resolution_time'),
-        ('conversation_resolved', 'resolutions_count')
-    ) as metrics (event_name, metric) on placed.event_name = metrics.event_name
+    inner join metrics on placed.event_name = metrics.event_name
+    where not placed.is_plain
 
 ),
 
@@ -159,13 +219,11 @@ entries as (
 distinct_entries as (
 
     select * from entries
-    where
-        copy_number = 1
-        and event_at is not null
+    where is_distinct
 
 ),
 
-scoped as (
+scoped_entries as (
 
     select * from distinct_entries
     where tenant_id is not null
@@ -180,27 +238,13 @@ stored_steps as (
         own_date as date,
         own_inbox_id as inbox_id,
         metric,
-        'chatwoot' as step,
-        counted as count_delta,
-        seconds as sum_delta
-    from entries
-    where is_live
-
-    union all
-
-    select
-        own_tenant_id as tenant_id,
-        own_conversation_id as conversation_id,
-        own_date as date,
-        own_inbox_id as inbox_id,
-        metric,
-        case when copy_number > 1 then 'duplicate_events' else 'no_time' end as step,
+        case when is_copy then 'duplicate_events' else 'no_time' end as step,
         -counted as count_delta,
         -seconds as sum_delta
     from entries
     where
         is_live
-        and (copy_number > 1 or event_at is null)
+        and not is_distinct
 
     union all
 
@@ -243,7 +287,7 @@ stored_steps as (
         'other_inbox' as step,
         1 as count_delta,
         seconds as sum_delta
-    from scoped
+    from scoped_entries
     where inbox_id is distinct from own_inbox_id
 
     union all
@@ -257,7 +301,7 @@ stored_steps as (
         'event_time' as step,
         -1 as count_delta,
         -seconds as sum_delta
-    from scoped
+    from scoped_entries
     where job_date <> event_date
 
     union all
@@ -271,8 +315,27 @@ stored_steps as (
         'event_time' as step,
         1 as count_delta,
         seconds as sum_delta
-    from scoped
+    from scoped_entries
     where job_date <> event_date
+
+),
+
+scoped as not materialized (
+
+    select
+        event_name,
+        tenant_id,
+        conversation_id,
+        inbox_id,
+        conversation_created_at,
+        event_date,
+        coalesce(value_seconds, 0) as seconds,
+        event_started_at,
+        event_at
+    from placed
+    where
+        is_distinct
+        and tenant_id is not null
 
 ),
 
@@ -284,7 +347,7 @@ resolution_steps as (
         scoped.conversation_id,
         scoped.event_date as date,
         scoped.inbox_id,
-        scoped.metric,
+        'resolution_time' as metric,
         case
             when scoped.event_at = resolutions.first_resolved_at then 'stored_value'
             else 'later_resolves'
@@ -303,14 +366,14 @@ resolution_steps as (
         on
             scoped.tenant_id = resolutions.tenant_id
             and scoped.conversation_id = resolutions.conversation_id
-    where scoped.metric = 'resolution_time'
+    where scoped.event_name = 'conversation_resolved'
 
 ),
 
 first_responses as (
 
     select * from scoped
-    where metric = 'first_response_time'
+    where event_name = 'first_response'
 
 ),
 
@@ -321,8 +384,7 @@ our_first_replies as (
         first_replies.conversation_id,
         conversations.inbox_id,
         first_replies.first_reply_seconds,
-        first_replies.started_at > conversation_messages.first_contact_message_at
-            as starts_at_handoff,
+        first_replies.started_at > first_replies.first_contact_message_at as starts_at_handoff,
         conversations.created_date,
         (first_replies.first_reply_at at time zone conversations.tenant_timezone)::date
             as replied_date,
@@ -333,10 +395,6 @@ our_first_replies as (
         on
             first_replies.tenant_id = conversations.tenant_id
             and first_replies.conversation_id = conversations.conversation_id
-    inner join conversation_messages
-        on
-            first_replies.tenant_id = conversation_messages.tenant_id
-            and first_replies.conversation_id = conversation_messages.conversation_id
 
 ),
 
@@ -417,7 +475,7 @@ first_reply_steps as (
 reply_times as (
 
     select * from scoped
-    where metric = 'reply_time'
+    where event_name = 'reply_time'
 
 ),
 
@@ -568,7 +626,7 @@ reply_steps as (
 
 ),
 
-steps as (
+other_steps as (
 
     select * from stored_steps
     union all
@@ -577,6 +635,27 @@ steps as (
     select * from first_reply_steps
     union all
     select * from reply_steps
+
+),
+
+steps as (
+
+    select * from chatwoot_steps
+
+    union all
+
+    select
+        tenant_id,
+        conversation_id,
+        date,
+        inbox_id,
+        metric,
+        step,
+        sum(count_delta) as count_delta,
+        sum(sum_delta) as sum_delta
+    from other_steps
+    where count_delta <> 0 or sum_delta <> 0
+    group by tenant_id, conversation_id, date, inbox_id, metric, step
 
 ),
 
@@ -589,12 +668,12 @@ final as (
         inbox_id::bigint as inbox_id,
         metric,
         step,
-        sum(count_delta)::bigint as count_delta,
-        sum(sum_delta)::numeric as sum_delta
+        count_delta::bigint as count_delta,
+        sum_delta::numeric as sum_delta
     from steps
-    where tenant_id is not null
-    group by tenant_id, conversation_id, date, inbox_id, metric, step
-    having sum(count_delta) <> 0 or sum(sum_delta) <> 0
+    where
+        tenant_id is not null
+        and (count_delta <> 0 or sum_delta <> 0)
 
 )
 

@@ -19,6 +19,7 @@ started as (
     select
         conversations.tenant_id,
         conversations.conversation_id,
+        conversations.first_contact_message_at,
         coalesce(max(handoffs.event_at), conversations.first_contact_message_at) as started_at,
         conversations.first_reply_at
     from conversations
@@ -42,6 +43,7 @@ final as (
         tenant_id,
         conversation_id,
         {{ seconds_between('started_at', 'first_reply_at') }} as first_reply_seconds,
+        first_contact_message_at,
         started_at,
         first_reply_at
     from started

@@ -13,9 +13,16 @@ with rules as (
         stage,
         {{ folded_words('rule_value') }} as phrase,
         -- its first word begins with a space, see negated; the others as they may
-        '%' || replace({{ folded_words('rule_value') }}, '  ', ' _') || '%' as pattern
+        '%' || replace({{ folded_words('rule_value') }}, '  ', ' _') || '%' as pattern,
+        -- before a text is folded, some character stands for each letter that can have an accent
+        regexp_replace(
+            regexp_replace({{ folded_words('rule_value') }}, '[aceinou]', '_', 'g'),
+            ' +', '%', 'g'
+        ) as unfolded_pattern
     from {{ ref('int_funnel_rules_of_tenants') }}
-    where rule_kind = 'keyword'
+    where
+        rule_kind = 'keyword'
+        and btrim({{ folded_words('rule_value') }}) <> ''
 
 ),
 
@@ -29,7 +36,24 @@ messages as (
 
 ),
 
--- folded once a message, and only where a rule may ask
+lowered as (
+
+    select
+        tenant_id,
+        conversation_id,
+        message_id,
+        content,
+        lower(content) as lower_content,
+        -- what folding may turn into other letters, or more of them
+        content ~ {{ unusual_characters() }} as is_unusual,
+        created_at
+    from messages
+    -- folded into what follows, it would be lowered once a rule
+    offset 0  -- noqa: AM09
+
+),
+
+-- Folding costs more than all rules together, so only what may have a phrase is folded, once.
 folded as materialized (
 
     select
@@ -38,8 +62,13 @@ folded as materialized (
         message_id,
         {{ folded_words('content') }} as words,
         created_at
-    from messages
-    where tenant_id in (select rules.tenant_id from rules)
+    from lowered
+    where exists (
+        select from rules
+        where
+            lowered.tenant_id = rules.tenant_id
+            and (lowered.is_unusual or lowered.lower_content like rules.unfolded_pattern)
+    )
 
 ),
 
@@ -51,9 +80,7 @@ found as materialized (
         rules.pattern
     from folded
     inner join rules on folded.tenant_id = rules.tenant_id
-    where
-        btrim(rules.phrase) <> ''
-        and strpos(folded.words, rules.phrase) > 0
+    where strpos(folded.words, rules.phrase) > 0
 
 ),
 

@@ -51,41 +51,116 @@ scoped_messages as (
 
 ),
 
+-- Nearly every message has its conversation's inbox, and one date; its rows need no further sum.
 cells as (
 
     select
         messages.conversation_id,
-        inboxes.tenant_id as own_tenant_id,
         messages.inbox_id as own_inbox_id,
         (messages.created_at at time zone inboxes.tenant_timezone)::date as own_date,
         scoped_conversations.tenant_id,
         scoped_conversations.inbox_id,
-        (messages.created_at at time zone scoped_conversations.tenant_timezone)::date as date,
-        messages.message_type || '_messages_count' as metric,
-        messages.is_private,
-        count(*) as message_count
+        case
+            when (scoped_conversations.inbox_id = messages.inbox_id) is not true
+                then (messages.created_at at time zone scoped_conversations.tenant_timezone)::date
+        end as moved_date,
+        messages.message_type,
+        min(inboxes.tenant_id) as own_tenant_id,
+        count(*) as message_count,
+        count(*) filter (where messages.is_private) as private_count
     from messages
     left join inboxes on messages.inbox_id = inboxes.inbox_id
     left join scoped_conversations
         on messages.conversation_id = scoped_conversations.conversation_id
     group by
         messages.conversation_id,
-        inboxes.tenant_id,
         messages.inbox_id,
         (messages.created_at at time zone inboxes.tenant_timezone)::date,
         scoped_conversations.tenant_id,
         scoped_conversations.inbox_id,
-        (messages.created_at at time zone scoped_conversations.tenant_timezone)::date,
-        messages.message_type || '_messages_count',
-        messages.is_private
+        case
+            when (scoped_conversations.inbox_id = messages.inbox_id) is not true
+                then (messages.created_at at time zone scoped_conversations.tenant_timezone)::date
+        end,
+        messages.message_type
+
+),
+
+moved as (
+
+    select * from cells
+    where inbox_id is distinct from own_inbox_id
+
+),
+
+other_steps as (
+
+    select
+        conversation_id,
+        own_tenant_id as tenant_id,
+        own_date as date,
+        own_inbox_id as inbox_id,
+        message_type,
+        'chatwoot' as step,
+        message_count as count_delta
+    from moved
+
+    union all
+
+    select
+        conversation_id,
+        own_tenant_id as tenant_id,
+        own_date as date,
+        own_inbox_id as inbox_id,
+        message_type,
+        'private_notes' as step,
+        -private_count as count_delta
+    from moved
+
+    union all
+
+    select
+        conversation_id,
+        own_tenant_id as tenant_id,
+        own_date as date,
+        own_inbox_id as inbox_id,
+        message_type,
+        case when tenant_id is null then 'no_conversation' else 'other_inbox' end as step,
+        private_count - message_count as count_delta
+    from moved
+
+    union all
+
+    select
+        conversation_id,
+        tenant_id,
+        moved_date as date,
+        inbox_id,
+        message_type,
+        'other_inbox' as step,
+        message_count - private_count as count_delta
+    from moved
+
+    union all
+
+    select
+        conversation_id,
+        tenant_id,
+        (created_at at time zone tenant_timezone)::date as date,
+        inbox_id,
+        'outgoing' as message_type,
+        'bot_messages' as step,
+        -1 as count_delta
+    from scoped_messages
+    where sender_kind = 'bot'
 
 ),
 
 steps as (
 
     select
-        conversations.conversation_id,
         inboxes.tenant_id,
+        conversations.conversation_id,
         (conversations.created_at at time zone inboxes.tenant_timezone)::date as date,
         conversations.inbox_id,
         'conversations_count' as metric,
@@ -97,57 +172,41 @@ steps as (
     union all
 
     select
+        tenant_id,
         conversation_id,
-        own_tenant_id as tenant_id,
         own_date as date,
         own_inbox_id as inbox_id,
-        metric,
+        message_type || '_messages_count' as metric,
         'chatwoot' as step,
         message_count as count_delta
     from cells
+    where inbox_id = own_inbox_id
 
     union all
 
     select
+        tenant_id,
         conversation_id,
-        own_tenant_id as tenant_id,
         own_date as date,
         own_inbox_id as inbox_id,
-        metric,
-        case
-            when is_private then 'private_notes'
-            when tenant_id is null then 'no_conversation'
-            else 'other_inbox'
-        end as step,
-        -message_count as count_delta
+        message_type || '_messages_count' as metric,
+        'private_notes' as step,
+        -private_count as count_delta
     from cells
-    where is_private or inbox_id is distinct from own_inbox_id
+    where inbox_id = own_inbox_id
 
     union all
 
     select
-        conversation_id,
         tenant_id,
+        conversation_id,
         date,
         inbox_id,
-        metric,
-        'other_inbox' as step,
-        message_count as count_delta
-    from cells
-    where not is_private and inbox_id is distinct from own_inbox_id
-
-    union all
-
-    select
-        conversation_id,
-        tenant_id,
-        (created_at at time zone tenant_timezone)::date as date,
-        inbox_id,
-        'outgoing_messages_count' as metric,
-        'bot_messages' as step,
-        -1 as count_delta
-    from scoped_messages
-    where sender_kind = 'bot'
+        message_type || '_messages_count' as metric,
+        step,
+        sum(count_delta) as count_delta
+    from other_steps
+    group by tenant_id, conversation_id, date, inbox_id, message_type, step
 
 ),
 
@@ -160,11 +219,11 @@ final as (
         inbox_id::bigint as inbox_id,
         metric,
         step,
-        sum(count_delta)::bigint as count_delta
+        count_delta::bigint as count_delta
     from steps
-    where tenant_id is not null
-    group by tenant_id, conversation_id, date, inbox_id, metric, step
-    having sum(count_delta) <> 0
+    where
+        tenant_id is not null
+        and count_delta <> 0
 
 )
 

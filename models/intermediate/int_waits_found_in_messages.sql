@@ -33,6 +33,7 @@ steps as (
         inbox_id,
         agent_id,
         sender_kind as step_kind,
+        false as is_resolve,
         tenant_timezone,
         created_at as step_at
     from messages
@@ -46,40 +47,61 @@ steps as (
         inbox_id,
         null::bigint as agent_id,
         'resolve' as step_kind,
+        true as is_resolve,
         tenant_timezone,
         event_at as step_at
     from resolves
 
 ),
 
--- A step belongs to the wait that the next agent message or resolve ends. At the same instant the
--- message comes first: whoever sends and resolves at once has replied.
-numbered as (
+-- At the same instant the message comes first: whoever sends and resolves at once has replied.
+ordered as (
 
     select
         *,
-        count(*) filter (where step_kind <> 'contact') over (
-            partition by conversation_id
-            order by step_at, step_kind = 'resolve', step_id
-            rows between unbounded preceding and 1 preceding
-        ) as wait_number
+        lag(step_kind) over in_order as previous_kind
     from steps
+    window in_order as (
+        partition by conversation_id order by step_at, is_resolve, step_id
+    )
+
+),
+
+-- Where a wait begins, the contact's first message, and where it ends: they take turns.
+turns as (
+
+    select * from ordered
+    where (step_kind = 'contact') <> (coalesce(previous_kind, 'agent') = 'contact')
+
+),
+
+followed as (
+
+    select
+        *,
+        lead(agent_id) over in_order as next_agent_id,
+        lead(step_kind) over in_order as next_kind,
+        lead(step_at) over in_order as next_at
+    from turns
+    window in_order as (
+        partition by conversation_id order by step_at, is_resolve, step_id
+    )
 
 ),
 
 waits as (
 
     select
-        min(tenant_id) as tenant_id,
+        tenant_id,
         conversation_id,
-        max(inbox_id) as inbox_id,
-        max(agent_id) as agent_id,
-        max(step_kind) filter (where step_kind <> 'contact') as ended_by,
-        max(tenant_timezone) as tenant_timezone,
-        min(step_at) filter (where step_kind = 'contact') as waiting_since,
-        max(step_at) filter (where step_kind <> 'contact') as ended_at
-    from numbered
-    group by conversation_id, wait_number
+        inbox_id,
+        next_agent_id as agent_id,
+        next_kind as ended_by,
+        tenant_timezone,
+        step_at as waiting_since,
+        next_at as ended_at
+    from followed
+    where step_kind = 'contact'
 
 ),
 
@@ -96,7 +118,6 @@ final as (
         waiting_since,
         ended_at
     from waits
-    where waiting_since is not null
     order by
         conversation_id asc,
         waiting_since asc,
