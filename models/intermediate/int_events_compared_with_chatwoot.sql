@@ -678,3 +678,7 @@ final as (
 )
 
 select * from final
+{% if not is_incremental() %}
+-- the rows of a day beside each other: that is how they are read from here on
+order by tenant_id, date, inbox_id
+{% endif %}
