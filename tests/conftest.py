@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from psycopg import conninfo, sql
 
-from warehouse import demo
+from warehouse import demo, users
 from warehouse.db import SAMPLE_DATABASE, Warehouse, fetch_all, open_pool, open_warehouse
 from warehouse.migrate import migrate
 from warehouse.sample import create_sample
@@ -83,6 +83,15 @@ def _clean_environment() -> None:
         del os.environ[name]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_passwords() -> None:
+    """Hashes at the least that bcrypt takes, for hundreds of log-ins are only a way in.
+
+    `real_cost` of test_users.py has an installation's, for what is about that.
+    """
+    users.BCRYPT_ROUNDS = 4
+
+
 @pytest.fixture(scope="session")
 def settings() -> Iterator[Settings]:
     """Settings of an installation of its own, in a path with a space.
@@ -98,11 +107,17 @@ def settings() -> Iterator[Settings]:
 def warehouse(settings: Settings) -> Iterator[Warehouse]:
     """The migrated warehouse on the embedded server, alive for the whole test run."""
     with open_warehouse(settings) as warehouse:
-        # Its data need not survive the machine.
+        # Its data need not survive the machine, and nobody guesses its passwords.
         with psycopg.connect(warehouse.admin_dsn, autocommit=True) as connection:
-            connection.execute("alter system set fsync = off")
-            connection.execute("alter system set synchronous_commit = off")
+            for setting in ("fsync = off", "synchronous_commit = off", "full_page_writes = off",
+                            "scram_iterations = 1"):  # fmt: skip
+                connection.execute(sql.SQL("alter system set ") + sql.SQL(setting))
             connection.execute("select pg_reload_conf()")
+            connection.execute("set scram_iterations = 1")
+            password = conninfo.conninfo_to_dict(warehouse.admin_dsn)["password"]
+            connection.execute(
+                sql.SQL("alter role current_user password {}").format(sql.Literal(password))
+            )
         migrate(warehouse)
         yield warehouse
 

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -26,10 +27,14 @@ from warehouse.migrate import migrate
 PROGRAM = """
 import json, os, sys
 from dashboard.server import serve
+from warehouse import users
+users.BCRYPT_ROUNDS = int(os.environ["BCRYPT_ROUNDS"])
 options = json.loads(sys.argv[1])
 serve(os.environ["APP_DSN"], ready=lambda address: print(address, flush=True), **options)
 print("returned", flush=True)
 """
+# Made once: it reads every authority, for http that uses none.
+TLS = ssl.create_default_context()
 HOSTILE_NAME = '<img src=x onerror=alert(1)><script>alert(2)</script> **Loja** & "Cia" [a](//evil)'
 PASSWORD = "uma senha de teste"
 
@@ -46,7 +51,7 @@ class Served:
         return self.address.removeprefix("http://")
 
     def client(self, **options: object) -> httpx.Client:
-        return httpx.Client(base_url=self.address, timeout=30, **options)  # type: ignore[arg-type]
+        return httpx.Client(base_url=self.address, timeout=30, verify=TLS, **options)  # type: ignore[arg-type]
 
     def post(self, client: httpx.Client, path: str, **fields: str) -> httpx.Response:
         """A form of ours, sent as a browser does: with the hidden field of its session."""
@@ -82,8 +87,8 @@ def serving(app_dsn: str, **options: object) -> Iterator[Served]:
     """Serve on a free port until the block ends."""
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, json.dumps({"port": 0, **options})],
-        env={**os.environ, "APP_DSN": app_dsn}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env={**os.environ, "APP_DSN": app_dsn, "BCRYPT_ROUNDS": str(users.BCRYPT_ROUNDS)},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     try:
         assert process.stdout is not None
