@@ -10,6 +10,7 @@ from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
+from threadpoolctl import threadpool_limits
 
 from ai_enrich import features, local
 from ai_enrich.dataset import Example, labels_of, read_split
@@ -140,9 +141,11 @@ def train(folder: Path, models: Sequence[local.LocalModel] = local.LOCAL_MODELS)
             if model == local.MODEL
             else None
         )
-        calibration = calibrate(examples, cross_validated(examples, embedded)["lead_class"])
-        paths.append(folder / local.weights_path(model).name)
-        Trainer(examples, embedded).save(paths[-1], calibration)
+        # Thousands of products of small matrices: threads would wait for each other at every one.
+        with threadpool_limits(1):
+            calibration = calibrate(examples, cross_validated(examples, embedded)["lead_class"])
+            paths.append(folder / local.weights_path(model).name)
+            Trainer(examples, embedded).save(paths[-1], calibration)
     return paths
 
 

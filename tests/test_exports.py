@@ -635,7 +635,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path, file_format: str) ->
         return most
 
     peak(10)  # what is imported and made once
-    assert peak(20_000) < peak(2_000) * 1.5 + 500_000
+    assert peak(10_000) < peak(1_000) * 1.5 + 250_000
 
 
 # ---- who, and how much ------------------------------------------------------------------------

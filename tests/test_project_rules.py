@@ -404,9 +404,9 @@ def test_sql_is_clean(project: Project, pipeline: Pipeline, tmp_path: Path) -> N
     )
     run = subprocess.run(
         [
-            Path(sys.executable).with_name("sqlfluff"), "lint", "--processes", "2",
-            "--disable-progress-bar", "--nocolor", "--ignore-local-config",
-            "--config", str(tmp_path / "sqlfluff.cfg"), "models", "tests/dbt",
+            Path(sys.executable).with_name("sqlfluff"), "lint", "--disable-progress-bar",
+            "--nocolor", "--ignore-local-config", "--config", str(tmp_path / "sqlfluff.cfg"),
+            "models", "tests/dbt",
         ],
         cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
