@@ -20,12 +20,12 @@ from extract.databases import Session
 from extract.source import SCHEMA, SourceTable
 from extract.tables import Column, Table
 
-# Rows of raw in a range that is hashed; and where it differs, in those it is then cut into: what a
-# single difference makes the source send.
-RANGE_ROWS = 256
-FINE_ROWS = 16
-# Rows of one statement on the source when hashing, and when reading what raw does not have.
-BATCH_ROWS = 65_536
+# Ids of a range that is hashed; and where it differs, of those it is then cut into: what a single
+# difference makes the source send.
+RANGE_IDS = 256
+FINE_IDS = 16
+# Ids of one statement on the source when hashing, and rows when reading what raw does not have.
+BATCH_IDS = 65_536
 FETCH_ROWS = 100_000
 RECORD_HASH_VERSION = 140000
 # A literal of -(2**63) would be a numeric, which no index of integers serves.
@@ -171,7 +171,7 @@ class Comparison:
         self._dsn = warehouse_dsn
         self._pause = pause
         self._resources = ExitStack()
-        self._ahead: dict[str, Future[list[RawRange]]] = {}
+        self._ahead: dict[str, Future[tuple[list[RawRange], bool]]] = {}
         self.rows_compared = 0
 
     def __enter__(self) -> "Comparison":
@@ -208,21 +208,17 @@ class Comparison:
         if pair.table.name not in self._ahead:
             self._read_raw(pair, above)
         while not is_last:
-            ranges = self._ahead.pop(pair.table.name).result()
-            rows = sum(range_.rows for range_ in ranges)
-            is_last = rows < BATCH_ROWS
-            self.rows_compared += rows
+            ranges, is_last = self._ahead.pop(pair.table.name).result()
+            self.rows_compared += sum(range_.rows for range_ in ranges)
             if is_last:
                 ranges.append(RawRange(ranges[-1].up_to if ranges else above, up_to, 0, None))
             above = ranges[-1].up_to
-            if not is_last:
-                self._read_raw(pair, above)
             differing: list[tuple[Range, int]] = []
             coarse: list[RawRange] = []
             for range_, found in self._differing(pair, ranges):
                 if found > range_.rows:  # and perhaps many more: it was not counted to the end
                     differing += self._counted(pair, range_.after, range_.up_to)
-                elif range_.rows > FINE_ROWS:
+                elif range_.rows > FINE_IDS:
                     coarse.append(range_)
                 else:
                     differing.append(((range_.after, range_.up_to), found))
@@ -230,57 +226,58 @@ class Comparison:
                 finer = self._reader.submit(self._raw_ranges_within, pair, coarse).result()
                 for range_, found in self._differing(pair, finer):
                     differing.append(((range_.after, range_.up_to), found))
+            if not is_last:
+                # Not meanwhile: on the same machine the source would pay for it.
+                self._read_raw(pair, above)
             yield from _grouped(pair.table.name, sorted(differing))
 
-    def _raw_ranges(self, pair: Pair, above: int) -> list[RawRange]:
-        """Raw's next rows in ranges of RANGE_ROWS, BATCH_ROWS in all."""
+    def _raw_ranges(self, pair: Pair, above: int) -> tuple[list[RawRange], bool]:
+        """Raw's next rows in ranges of RANGE_IDS, BATCH_IDS in all; and whether they are the last.
+
+        By what the ids are, which costs less than to number the rows.
+        """
         query = sql.SQL(
             """
-            select max(id), count(*), sum(hash)::text
-            from (
-                select
-                    id, {hash} as hash,
-                    (row_number() over (order by id) - 1) / {range_rows} as number
-                from {table}
+            select
+                max(id), count(*), sum({hash})::text,
+                max(id) = (select max(id) from {table})
+            from {table}
+            where _deleted_at is null and id > {above} and id <= (
+                select least(min(id), {highest} - {batch_ids})::int8 from {table}
                 where _deleted_at is null and id > {above}
-                order by id limit {batch_rows}
-            ) as numbered
-            group by number order by number
+            ) + {batch_ids}
+            group by id / {range_ids} order by 1
             """
         ).format(
             hash=pair.raw_hash(self._method),
             table=pair.raw.name,
-            range_rows=RANGE_ROWS,
+            range_ids=RANGE_IDS,
             above=above,
-            batch_rows=BATCH_ROWS,
+            batch_ids=BATCH_IDS,
+            highest=HIGHEST,
         )
+        found = self._warehouse.execute(query).fetchall()
         ranges = []
-        for last, rows, hash_ in self._warehouse.execute(query):
+        for last, rows, hash_, _ in found:
             ranges.append(RawRange(above, last, rows, hash_))
             above = last
-        return ranges
+        return ranges, not found or found[-1][-1]
 
     def _raw_ranges_within(self, pair: Pair, coarse: Sequence[RawRange]) -> list[RawRange]:
-        """The same rows in ranges of FINE_ROWS, which together reach as far as those given."""
+        """The same rows in ranges of FINE_IDS, which together reach as far as those given."""
         query = sql.SQL(
             """
-            select place, max(id), count(*), sum(hash)::text
-            from (
-                select
-                    wanted.place, id, {hash} as hash,
-                    (row_number() over (partition by wanted.place order by id) - 1) / {fine_rows}
-                        as number
-                from unnest({after}::int8[], {up_to}::int8[]) with ordinality
-                    as wanted (after, up_to, place)
-                inner join {table} on id > wanted.after and id <= wanted.up_to
-                where _deleted_at is null
-            ) as numbered
-            group by place, number order by place, number
+            select place, max(id), count(*), sum({hash})::text
+            from unnest({after}::int8[], {up_to}::int8[]) with ordinality
+                as wanted (after, up_to, place)
+            inner join {table} on id > wanted.after and id <= wanted.up_to
+            where _deleted_at is null
+            group by place, id / {fine_ids} order by 1, 2
             """
         ).format(
             hash=pair.raw_hash(self._method),
             table=pair.raw.name,
-            fine_rows=FINE_ROWS,
+            fine_ids=FINE_IDS,
             after=array(range_.after for range_ in coarse),
             up_to=array(range_.up_to for range_ in coarse),
         )

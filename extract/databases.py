@@ -27,7 +27,7 @@ Side = Literal["source", "warehouse"]
 SPEAKABLE = frozenset({"08", "25", "28", "3D", "3F", "40", "42", "53", "54", "55", "57", "58"})
 FIRST_LINE = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(?P<text>[^\n]+)")
 CONNECT_SECONDS = 15
-PIPE_BYTES = 128 * 1024
+PIPE_BYTES = 64 * 1024
 # A server or a link that died without a word is noticed within a minute or two.
 KEEPALIVES = {
     "keepalives_idle": 30,

@@ -6,7 +6,8 @@ moves the rows itself. Pinned with dlt 1.31; tests/test_extract.py loads through
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
@@ -16,6 +17,7 @@ from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.storages.load_package import ParsedLoadJobFileName
 from dlt.destinations import postgres
 from dlt.destinations.impl.postgres.postgres import PostgresClient
+from dlt.extract import storage
 
 FILE_FORMAT: Final[Literal["jsonl"]] = "jsonl"
 
@@ -53,6 +55,18 @@ class _Client(PostgresClient):
         if self.loading:
             self.loading.complete()
         super().complete_load(load_id)
+
+
+@contextmanager
+def next_load_id(load_id: str | None) -> Iterator[None]:
+    """Give dlt's next package this id: rows that moved before there was a package bear it."""
+    create = storage.create_load_id  # type: ignore[attr-defined]
+    if load_id is not None:
+        storage.create_load_id = lambda: load_id  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        storage.create_load_id = create  # type: ignore[attr-defined]
 
 
 class ReferenceDestination(postgres):

@@ -14,7 +14,7 @@ from dlt.extract import DltResource
 
 from extract import raw
 from extract.databases import KEEPALIVES
-from extract.destination import FILE_FORMAT, Loading, ReferenceDestination
+from extract.destination import FILE_FORMAT, Loading, ReferenceDestination, next_load_id
 
 PIPELINE = "chatwoot"
 
@@ -70,6 +70,7 @@ class LoadPipeline:
             destination=ReferenceDestination(lambda: self._loading, credentials=credentials),
             dataset_name=raw.SCHEMA,
         )
+        self._pipeline.sync_destination()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -77,7 +78,6 @@ class LoadPipeline:
 
     def read_state(self) -> Mapping[str, Any]:
         """What the last finished load left with `load`; empty before the first."""
-        self._pipeline.sync_destination()
         kept: Mapping[str, Any] = self._pipeline.state.get("sources", {}).get(PIPELINE, {})
         return kept
 
@@ -87,9 +87,11 @@ class LoadPipeline:
         held: Mapping[str, raw.RawTable],
         state: Mapping[str, Any],
         loading: Loading,
+        load_id: str | None = None,
     ) -> None:
         """One load package: a job a reference (with its rows), and the state to keep with it."""
         self._loading = loading
+        self._pipeline.activate()  # in this thread: another one may have opened it
         folder = self._folder / "references"
         folder.mkdir(exist_ok=True)
         files: dict[str, list[tuple[Path, int]]] = {}
@@ -97,7 +99,8 @@ class LoadPipeline:
             path = folder / f"{number}.{FILE_FORMAT}"
             path.write_text(json.dumps(reference))
             files.setdefault(reference["table"], []).append((path, rows))
-        self._pipeline.extract(chatwoot(files, held, state))
+        with next_load_id(load_id):
+            self._pipeline.extract(chatwoot(files, held, state))
         self._pipeline.normalize()
         self._pipeline.load()
 

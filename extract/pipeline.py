@@ -9,7 +9,8 @@ conversation it lacks. Both are loads of one dlt pipeline.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -51,8 +52,10 @@ RECENT = timedelta(hours=48)
 ID_OVERLAP = 10_000
 # More rows than this of one table are not for one transaction.
 BULK_ROWS = 100_000
-# So many new rows make the planner's statistics worth gathering again.
+# So many new rows make the planner's statistics worth gathering again, if they are also this
+# share of the table.
 ANALYZE_ROWS = 1_000
+ANALYZE_SHARE = 0.05
 # Marks are kept an hour apart; older ones than the one that is used are forgotten.
 MARK_DISTANCE = timedelta(hours=1)
 
@@ -278,8 +281,21 @@ def _last_drift(connection: Session) -> list[str]:
     return [] if row is None else list(row[0])
 
 
+@contextmanager
+def _opening(run: Run) -> Iterator["Future[LoadPipeline]"]:
+    """Open dlt's pipeline beside everything that can do without: its imports, and its state."""
+
+    def open_pipeline() -> "LoadPipeline":
+        from extract.load import LoadPipeline
+
+        return opened.enter_context(LoadPipeline(run.folder, run.warehouse_dsn))
+
+    with ExitStack() as opened, ThreadPoolExecutor(1) as pool:
+        yield pool.submit(open_pipeline)
+
+
 def _extract(run: Run, full: bool) -> list[TableRun]:
-    with ExitStack() as at_source:
+    with _opening(run) as opening, ExitStack() as at_source:
         source = at_source.enter_context(connect_source(run.source_dsn))
         sources, drift = inspect_source(source, run.source_dsn)
         run.drift += drift
@@ -300,87 +316,70 @@ def _extract(run: Run, full: bool) -> list[TableRun]:
             for source in sources
         }
 
-        from extract.load import LoadPipeline
-
-        with LoadPipeline(run.folder, run.warehouse_dsn) as pipeline:
-            run.state = State.of(pipeline.read_state())
-            run.known_types = dict(run.state.types)
-            run.drift += changed_types(sources, run.known_types)
-            known = _last_drift(run.connection)
-            for line in run.drift:
-                log.log(logging.INFO if line in known else logging.WARNING, "%s", line)
-            bulk = _plan_bulk(run, source, pairs, full)
-            if any(bulk.values()):
-                at_source.close()  # two sessions of its own read the ranges
-                _load_bulk(run, pipeline, pairs, [one for many in bulk.values() for one in many])
+        if raw.has_state(run.connection):
+            run.state = State.of(opening.result().read_state())
+        run.known_types = dict(run.state.types)
+        run.drift += changed_types(sources, run.known_types)
+        known = _last_drift(run.connection)
+        for line in run.drift:
+            log.log(logging.INFO if line in known else logging.WARNING, "%s", line)
+        with _Bulk(run, pairs) as bulk:
+            with bulk.two:  # the source's session for planning is one of them
+                planned = _plan_bulk(run, source, pairs, full, bulk)
+                if bulk.rows:
+                    bulk.take_over(source, at_source.pop_all())
+            if bulk.rows:
+                bulk.record(opening.result())
                 run.known_types = dict(run.state.types)
-                source = at_source.enter_context(connect_source(run.source_dsn))
-            # What finds rows by another column can wait for the next run.
-            raw.make_indexes(run.connection, TABLES, keys_only=bulk)
-            grown = [pairs[name].table for name, many in bulk.items() if many]
-            with raw.analyzing(run.warehouse_dsn, grown):
-                _tick(run, pipeline, pairs, source, at_source)
+        if bulk.rows:
+            source = at_source.enter_context(connect_source(run.source_dsn))
+        # What finds rows by another column can wait for the next run.
+        raw.make_indexes(run.connection, TABLES, keys_only=planned)
+        grown = [pairs[name].table for name in bulk.rows]
+        with raw.analyzing(run.warehouse_dsn, grown):
+            _tick(run, opening, pairs, source, at_source)
     raw.analyze(
         run.connection,
         [
             table
             for table in TABLES
-            if run.tables[table.name].rows_inserted >= ANALYZE_ROWS and table not in grown
+            if table not in grown
+            and (inserted := run.tables[table.name].rows_inserted) >= ANALYZE_ROWS
+            and inserted >= ANALYZE_SHARE * raw.known_rows(run.connection, table)
         ],
     )
     return _finish(run)
 
 
 def _plan_bulk(
-    run: Run, source: Session, pairs: Mapping[str, Pair], full: bool
-) -> dict[str, list[Difference]]:
-    """What to bring over in ranges, per table: too much for one transaction, or reconcile."""
-    last = {name: raw.last_id(run.connection, pair.table) for name, pair in pairs.items()}
+    run: Run, source: Session, pairs: Mapping[str, Pair], full: bool, bulk: "_Bulk"
+) -> list[str]:
+    """Find what to bring over in ranges, too much for one transaction or reconcile; which tables.
+
+    What is found moves at once.
+    """
+    last = raw.last_ids(run.connection, TABLES)
     wanted = _wanted_in_bulk(run, source, pairs, last, full)
     if not wanted:
-        return {}
+        return wanted
     moment = _known(read_moment(source), run)
     run.note_moment(moment)
     # A tick compares these whole, known or not.
     run.state.types |= {
         name: dict(pair.source.types) for name, pair in pairs.items() if pair.table.read == "whole"
     }
-    differences: dict[str, list[Difference]] = {name: [] for name in wanted}
     with Comparison(source, run.warehouse_dsn, run.pause) as comparison:
         for name in wanted:
-            with run.tables[name].timed():
-                last_at_source = _last_source_id(source, pairs[name])
-                differences[name].extend(
-                    _bulk_differences(run, comparison, pairs[name], last[name])
-                )
+            started = time.perf_counter()
+            last_at_source = _last_source_id(source, pairs[name])
+            for difference in _bulk_differences(run, comparison, pairs[name], last[name]):
+                bulk.move(difference)
+            with run.lock:
+                run.tables[name].seconds += time.perf_counter() - started
             run.state.types[name] = dict(pairs[name].source.types)
             # From before the first range was read: what came or changed since is recent.
             run.state.mark(name, moment, last_at_source or 0, run.recent)
-    return differences
-
-
-def _load_bulk(
-    run: Run, pipeline: "LoadPipeline", pairs: Mapping[str, Pair], bulk: Sequence[Difference]
-) -> None:
-    run.note_change(sum(difference.rows for difference in bulk))
-    with _Bulk(run, pairs, bulk) as loading:
-        references = [
-            (
-                {
-                    "table": difference.table,
-                    "ranges": difference.ranges,
-                    "is_new": difference.is_new,
-                },
-                difference.rows,
-            )
-            for difference in bulk
-        ]
-        pipeline.load(
-            references,
-            {name: pair.raw for name, pair in pairs.items()},
-            run.state.as_kept(),
-            loading,
-        )
+    return wanted
 
 
 def _known(moment: datetime | None, run: Run) -> datetime:
@@ -428,10 +427,12 @@ def _bulk_differences(
     run: Run, comparison: Comparison, pair: Pair, last: int | None
 ) -> Iterator[Difference]:
     compared = comparison.rows_compared
+    found: list[Difference] = []
     if last is not None:
         for difference in comparison.differences(pair, up_to=last):
             run.progress("compare", pair.table.name, comparison.rows_compared - compared, None)
-            yield difference
+            found.append(difference)
+    yield from found  # not sooner: to move rows meanwhile would slow the source's statements
     run.tables[pair.table.name].rows_compared += comparison.rows_compared - compared
     yield from comparison.new_ranges(pair, LOWEST if last is None else last, HIGHEST)
 
@@ -444,39 +445,80 @@ def _last_source_id(source: Session, pair: Pair) -> int | None:
 
 
 class _Bulk:
-    """Loads ranges in short transactions, each read and committed by itself, a session a thread."""
+    """Loads ranges in short transactions, each read and committed by itself, a session a thread.
 
-    def __init__(
-        self, run: Run, pairs: Mapping[str, Pair], differences: Sequence[Difference]
-    ) -> None:
+    They move while others are still looked for and dlt is still being opened; its jobs, one a
+    table, wait for them.
+    """
+
+    def __init__(self, run: Run, pairs: Mapping[str, Pair]) -> None:
         self._run = run
         self._pairs = pairs
-        self._totals: dict[str, int] = {}
-        for difference in differences:
-            self._totals[difference.table] = self._totals.get(difference.table, 0) + difference.rows
+        self._load_id = str(time.time())  # as dlt makes them
+        # Rows to move, by table.
+        self.rows: dict[str, int] = {}
+        self._ranges: dict[str, list[tuple[int, int]]] = {}
+        self._moving: dict[str, list[Future[None]]] = {}
         self._sessions = ExitStack()
-        self._two = threading.BoundedSemaphore(2)  # whatever dlt's settings say
+        self.two = threading.BoundedSemaphore(2)  # sessions on the source at a time
         self._free: list[tuple[Session, Session]] = []
+        self._spare: list[Session] = []
 
     def __enter__(self) -> "_Bulk":
+        self._pool = ThreadPoolExecutor(2)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
         self._sessions.close()
 
-    def load(self, reference: dict[str, Any], load_id: str) -> None:
-        """Move the rows of one reference; a failed one leaves raw as it was."""
-        with self._two:
-            self._move(reference, load_id)
+    def take_over(self, source: Session, opened: ExitStack) -> None:
+        """Read in this session of the source as well; `opened` closes it."""
+        with self._run.lock:
+            self._sessions.enter_context(opened)
+            self._spare.append(source)
 
-    def _move(self, reference: dict[str, Any], load_id: str) -> None:
-        pair = self._pairs[reference["table"]]
+    def move(self, difference: Difference) -> None:
+        """Begin to move what differs; a failure leaves raw as it was, and shows in `record`."""
+        self._run.note_change(difference.rows)
+        name = difference.table
+        self.rows[name] = self.rows.get(name, 0) + difference.rows
+        self._ranges.setdefault(name, []).extend(difference.ranges)
+        moving = self._pool.submit(self._move, difference)
+        self._moving.setdefault(name, []).append(moving)
+
+    def record(self, pipeline: "LoadPipeline") -> None:
+        """Have dlt record it, once everything has moved."""
+        pipeline.load(
+            [
+                ({"table": name, "ranges": self._ranges[name]}, rows)
+                for name, rows in self.rows.items()
+            ],
+            {name: pair.raw for name, pair in self._pairs.items()},
+            self._run.state.as_kept(),
+            self,
+            self._load_id,
+        )
+
+    def load(self, reference: dict[str, Any], load_id: str) -> None:
+        """Wait for the rows of one table."""
+        assert load_id == self._load_id  # noqa: S101 - the rows bear it
+        for moving in self._moving[reference["table"]]:
+            moving.result()
+
+    def _move(self, difference: Difference) -> None:
+        with self.two:
+            self._move_now(difference)
+
+    def _move_now(self, difference: Difference) -> None:
+        pair = self._pairs[difference.table]
         run = self._run.tables[pair.table.name]
         started = time.perf_counter()
         source, warehouse = self._take_sessions()
-        ranges = [(after, up_to) for after, up_to in reference["ranges"]]
-        if reference["is_new"]:
-            rows = raw.append(source, pair.read_ranges(ranges, load_id), warehouse, pair.raw)
+        ranges = difference.ranges
+        if difference.is_new:
+            query = pair.read_ranges(ranges, self._load_id)
+            rows = raw.append(source, query, warehouse, pair.raw)
             with self._run.lock:
                 run.rows_read += rows
                 run.rows_inserted += rows
@@ -486,7 +528,7 @@ class _Bulk:
                 incoming.receive(source, pair.read_ranges(ranges))
                 incoming.find_gone(*zip(*ranges, strict=True))
                 incoming.drop_equal()
-                incoming.apply(load_id)
+                incoming.apply(self._load_id)
             with self._run.lock:
                 run.rows_read += incoming.rows_read
                 run.add(incoming)
@@ -494,9 +536,7 @@ class _Bulk:
         self._free.append((source, warehouse))
         with self._run.lock:
             run.seconds += time.perf_counter() - started
-            self._run.progress(
-                "load", pair.table.name, run.rows_read, self._totals[pair.table.name]
-            )
+            self._run.progress("load", pair.table.name, run.rows_read, self.rows[pair.table.name])
         if self._run.pause:
             time.sleep(self._run.pause)
 
@@ -507,7 +547,11 @@ class _Bulk:
         with self._run.lock:
             if self._free:
                 return self._free.pop()
-            source = self._sessions.enter_context(connect_source(self._run.source_dsn))
+            source = (
+                self._spare.pop()
+                if self._spare
+                else self._sessions.enter_context(connect_source(self._run.source_dsn))
+            )
             warehouse = self._sessions.enter_context(raw.connect_raw(self._run.warehouse_dsn))
             # What commits after these ranges is flushed, and they with it: until then a range
             # that a crash takes back is one that the next run finds missing.
@@ -517,7 +561,7 @@ class _Bulk:
 
 def _tick(
     run: Run,
-    pipeline: "LoadPipeline",
+    opening: "Future[LoadPipeline]",
     pairs: Mapping[str, Pair],
     source: Session,
     at_source: ExitStack,
@@ -543,7 +587,7 @@ def _tick(
         changed = loading.changed
         if changed or run.state.types != run.known_types:
             run.note_change(sum(incoming.rows_changed for incoming in changed.values()))
-            pipeline.load(
+            opening.result().load(
                 [({"table": name}, incoming.rows_read) for name, incoming in changed.items()],
                 {name: pair.raw for name, pair in pairs.items()},
                 run.state.as_kept(),
@@ -661,16 +705,18 @@ def _finish(run: Run) -> list[TableRun]:
     with connection.transaction():
         for name, rows in raw.delete_erased(connection, TABLES).items():
             run.tables[name].rows_deleted += rows
-        for table in runs:
-            connection.execute(
-                "insert into app.sync_tables (sync_run_id, source_table, rows_compared, rows_read, "
-                "rows_inserted, rows_updated, rows_deleted, seconds, watermark) "
-                "values (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
-                [
+        connection.cursor().executemany(
+            "insert into app.sync_tables (sync_run_id, source_table, rows_compared, rows_read, "
+            "rows_inserted, rows_updated, rows_deleted, seconds, watermark) "
+            "values (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            [
+                (
                     run.id, table.table, table.rows_compared, table.rows_read, table.rows_inserted,
                     table.rows_updated, table.rows_deleted, table.seconds, table.watermark,
-                ],
-            )  # fmt: skip
+                )
+                for table in runs
+            ],
+        )  # fmt: skip
         changed = connection.execute(
             """
             update app.sync_runs set

@@ -107,7 +107,10 @@ def _make_table(
     types |= {DELETED_AT: "timestamptz", LOAD_ID: "text"}
     if existing is None:
         columns = sql.SQL(", ").join(
-            sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(type_))
+            # A key over what may be NULL would read the table once more.
+            sql.SQL("{} {} not null" if column == "id" else "{} {}").format(
+                sql.Identifier(column), sql.SQL(type_)
+            )
             for column, type_ in types.items()
         )
         connection.execute(sql.SQL("create table {} ({})").format(name, columns))
@@ -205,6 +208,13 @@ def analyze(connection: Session, tables: Iterable[Table]) -> None:
         connection.execute(sql.SQL("analyze {}").format(sql.Identifier(SCHEMA, table.name)))
 
 
+def known_rows(connection: Session, table: Table) -> float:
+    """Rows of a table of raw as the planner believes; below 0 where it was never told."""
+    query = "select reltuples from pg_catalog.pg_class where oid = to_regclass(%s)"
+    row = connection.execute(query, [f"{SCHEMA}.{table.name}"]).fetchone()
+    return -1.0 if row is None else float(row[0])
+
+
 @contextmanager
 def analyzing(dsn: str, tables: Sequence[Table]) -> Iterator[None]:
     """Do so while something else goes on."""
@@ -230,6 +240,24 @@ def last_id(connection: Session, table: Table) -> int | None:
     query = sql.SQL("select max(id) from {}").format(sql.Identifier(SCHEMA, table.name))
     row = connection.execute(query).fetchone()
     return None if row is None else row[0]
+
+
+def last_ids(connection: Session, tables: Iterable[Table]) -> dict[str, int | None]:
+    """The same of several tables."""
+    query = sql.SQL(" union all ").join(
+        sql.SQL("select {}, (select max(id) from {})").format(
+            sql.Literal(table.name), sql.Identifier(SCHEMA, table.name)
+        )
+        for table in tables
+    )
+    return dict(connection.execute(query).fetchall())
+
+
+def has_state(connection: Session) -> bool:
+    """Whether dlt ever kept a state here: without its table there is none to wait for."""
+    query = "select to_regclass(%s) is not null"
+    answer: bool = connection.execute(query, [f"{SCHEMA}._dlt_pipeline_state"]).fetchone()[0]
+    return answer
 
 
 def delete_erased(connection: Session, tables: Sequence[Table]) -> dict[str, int]:
@@ -346,12 +374,12 @@ class Incoming:
             )
             for side in ("incoming", "raw")
         )
-        # Without statistics the planner would read all of raw for a handful of rows.
-        self._connection.execute(sql.SQL("analyze {} (id)").format(self._incoming))
         equal = self._connection.execute(
             sql.SQL(
-                "delete from {} as incoming using {} as raw where incoming.id = raw.id"
-                " and raw._deleted_at is null and {} is not distinct from {}"
+                # A join may be planned to read all of raw; what OFFSET keeps apart looks up keys.
+                "delete from {} as incoming where exists (select from {} as raw"
+                " where raw.id = incoming.id and raw._deleted_at is null"
+                " and {} is not distinct from {} offset 0)"
             ).format(self._incoming, self._held.name, mine, theirs)
         )
         self._rows_differing = self.rows_read - equal.rowcount
@@ -370,7 +398,7 @@ class Incoming:
                 if not self.table.is_kept(column)
             ]
             self._connection.execute(
-                sql.SQL("update {} as raw set {} from {} as gone where raw.id = gone.id").format(
+                sql.SQL("update {} set {} where id = any(array(select id from {}))").format(
                     self._held.name,
                     sql.SQL(", ").join([*lost, sql.SQL("_deleted_at = now(), _dlt_load_id = %s")]),
                     self._gone,

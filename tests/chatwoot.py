@@ -72,9 +72,9 @@ def rows_of(dsn: str, query: str, parameters: tuple[Any, ...] = ()) -> list[tupl
 
 def make_small(patch: pytest.MonkeyPatch) -> None:
     """Ranges, batches and overlaps small enough to matter in small tables."""
-    patch.setattr(comparison, "RANGE_ROWS", 4)
-    patch.setattr(comparison, "FINE_ROWS", 2)
-    patch.setattr(comparison, "BATCH_ROWS", 50)
+    patch.setattr(comparison, "RANGE_IDS", 4)
+    patch.setattr(comparison, "FINE_IDS", 2)
+    patch.setattr(comparison, "BATCH_IDS", 50)
     patch.setattr(comparison, "FETCH_ROWS", 40)
     patch.setattr(pipeline, "BULK_ROWS", 100)
     patch.setattr(pipeline, "ID_OVERLAP", 5)

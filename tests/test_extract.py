@@ -445,8 +445,9 @@ def test_reconcile_finds_silent_writes_and_deletes(copy: Databases) -> None:
         "attachments": (1, 0, 0),
         "reporting_events": (0, 0, 1),
     }
-    # Only ranges that differ travelled: of 2 rows each here, and the overlap of the tick.
-    assert (runs["messages"].rows_compared, runs["messages"].rows_read) == (240, 2 + 2 + 1 + 1 + 5)
+    # Only ranges that differ travelled: of 2 ids each here, those of 20 to 29 without a row, and
+    # the overlap of the tick.
+    assert (runs["messages"].rows_compared, runs["messages"].rows_read) == (240, 2 + 2 + 0 + 5)
     assert_equal_to_source(copy)
     assert copy.raw(
         "select id, conversation_id from raw_chatwoot.messages where _deleted_at is not null "
@@ -823,8 +824,8 @@ CHILD = """
 import os, signal, sys
 from pathlib import Path
 from extract import comparison, databases, pipeline, raw
-comparison.RANGE_ROWS, comparison.FINE_ROWS = 4, 2
-comparison.BATCH_ROWS, comparison.FETCH_ROWS = 50, 40
+comparison.RANGE_IDS, comparison.FINE_IDS = 4, 2
+comparison.BATCH_IDS, comparison.FETCH_ROWS = 50, 40
 pipeline.BULK_ROWS, pipeline.ID_OVERLAP = 100, 5
 events = 0
 def counted(call):

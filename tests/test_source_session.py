@@ -41,7 +41,7 @@ def _small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         make_small(patch)
         patch.setattr(pipeline, "BULK_ROWS", 10_000)
-        patch.setattr("extract.comparison.BATCH_ROWS", 8_000)
+        patch.setattr("extract.comparison.BATCH_IDS", 8_000)
         patch.setattr("extract.comparison.FETCH_ROWS", 5_000)
         yield
 
