@@ -39,6 +39,7 @@
     from {{ new_rows }}
     where {{ value }} is not null
     {%- endfor %}
+    order by {{ range(1, key_of_note.split(",") | length + 1) | join(", ") }}
     on conflict do nothing;
     {%- endfor %}
     delete from {{ target }} where ({{ key }}) in {{ touched }};
@@ -91,6 +92,7 @@
         (table {{ new_rows }} except table {{ target }})
     ) as differences
     where conversation_id is not null
+    order by tenant_id, conversation_id
     on conflict do nothing;
     {%- endif %}
     {%- if config.get("meta", {}).get("touched_dates") %}
@@ -101,6 +103,7 @@
         union all
         (table {{ new_rows }} except table {{ target }})
     ) as differences
+    order by tenant_id, date, inbox_id
     on conflict do nothing;
     {%- endif %}
     delete from {{ target }} as old_rows
