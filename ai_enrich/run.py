@@ -372,8 +372,8 @@ class _OutsideRun:
                 self._open |= {due.key for due in granted}
                 for due in granted:
                     await self._queue.put(due)
-                # A reservation is more than an answer costs: what is in flight gives some back, also
-                # while this page was judged.
+                # A reservation is more than an answer costs: what is in flight gives some back,
+                # also while this page was judged.
                 if page and not self._open and not self._settled.is_set():
                     await store.skip(page)
                     break
