@@ -356,7 +356,7 @@ def _plan_bulk(
 ) -> list[str]:
     """Find what to bring over in ranges, too much for one transaction or reconcile; which tables.
 
-    What is found moves at once.
+    What is found of a table moves while the next one is compared.
     """
     last = raw.last_ids(run.connection, TABLES)
     wanted = _wanted_in_bulk(run, source, pairs, last, full)
@@ -447,8 +447,8 @@ def _last_source_id(source: Session, pair: Pair) -> int | None:
 class _Bulk:
     """Loads ranges in short transactions, each read and committed by itself, a session a thread.
 
-    They move while others are still looked for and dlt is still being opened; its jobs, one a
-    table, wait for them.
+    They move while the next table is compared and dlt is still being opened; its jobs, one a table,
+    wait for them.
     """
 
     def __init__(self, run: Run, pairs: Mapping[str, Pair]) -> None:

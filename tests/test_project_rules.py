@@ -126,6 +126,14 @@ def test_staging_views_can_be_folded_into_what_reads_them(project: Project) -> N
     assert [view["name"] for view in views if re.search(r"\bwith\b", view["raw_code"])] == []
 
 
+def test_notes_go_in_by_the_order_of_their_key() -> None:
+    """Models run side by side: two that insert the same keys in two orders wait for each other."""
+    strategies = (PROJECT_ROOT / "macros" / "incremental_strategies.sql").read_text()
+    notes = [one for one in strategies.split(";") if "on conflict do nothing" in one]
+    assert len(notes) == 3
+    assert all(re.search(r"order by [^\n]+\n\s+on conflict do nothing", one) for one in notes)
+
+
 def test_intermediate_reads_no_mart(project: Project) -> None:
     marts = {model["unique_id"] for model in project.models("marts")}
     wrong = [

@@ -96,38 +96,24 @@ moved as (
 other_steps as (
 
     select
-        conversation_id,
-        own_tenant_id as tenant_id,
-        own_date as date,
-        own_inbox_id as inbox_id,
-        message_type,
-        'chatwoot' as step,
-        message_count as count_delta
+        moved.conversation_id,
+        moved.own_tenant_id as tenant_id,
+        moved.own_date as date,
+        moved.own_inbox_id as inbox_id,
+        moved.message_type,
+        counted.step,
+        counted.count_delta
     from moved
-
-    union all
-
-    select
-        conversation_id,
-        own_tenant_id as tenant_id,
-        own_date as date,
-        own_inbox_id as inbox_id,
-        message_type,
-        'private_notes' as step,
-        -private_count as count_delta
-    from moved
-
-    union all
-
-    select
-        conversation_id,
-        own_tenant_id as tenant_id,
-        own_date as date,
-        own_inbox_id as inbox_id,
-        message_type,
-        case when tenant_id is null then 'no_conversation' else 'other_inbox' end as step,
-        private_count - message_count as count_delta
-    from moved
+    cross join
+        lateral (
+            values
+            ('chatwoot', moved.message_count),
+            ('private_notes', -moved.private_count),
+            (
+                case when moved.tenant_id is null then 'no_conversation' else 'other_inbox' end,
+                moved.private_count - moved.message_count
+            )
+        ) as counted (step, count_delta)
 
     union all
 
@@ -172,28 +158,21 @@ steps as (
     union all
 
     select
-        tenant_id,
-        conversation_id,
-        own_date as date,
-        own_inbox_id as inbox_id,
-        message_type || '_messages_count' as metric,
-        'chatwoot' as step,
-        message_count as count_delta
+        cells.tenant_id,
+        cells.conversation_id,
+        cells.own_date as date,
+        cells.inbox_id,
+        cells.message_type || '_messages_count' as metric,
+        counted.step,
+        counted.count_delta
     from cells
-    where inbox_id = own_inbox_id
-
-    union all
-
-    select
-        tenant_id,
-        conversation_id,
-        own_date as date,
-        own_inbox_id as inbox_id,
-        message_type || '_messages_count' as metric,
-        'private_notes' as step,
-        -private_count as count_delta
-    from cells
-    where inbox_id = own_inbox_id
+    cross join
+        lateral (
+            values
+            ('chatwoot', cells.message_count),
+            ('private_notes', -cells.private_count)
+        ) as counted (step, count_delta)
+    where cells.inbox_id = cells.own_inbox_id
 
     union all
 
