@@ -9,6 +9,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -50,7 +51,7 @@ class History:
 
     def make_anew(self) -> None:
         """A full refresh without the data tests, which random histories have."""
-        self.build(select="resource_type:model", full_refresh=True)
+        self.build(full_refresh=True, test=False)
 
     # Rows
 
@@ -384,18 +385,25 @@ def differences(history: History, schema: str) -> dict[str, list[Any]]:
     return found
 
 
+@contextmanager
+def refusing(history: History, mart: str) -> Iterator[None]:
+    """The mart takes no row, and the build inside says so."""
+    history.owner.execute(
+        f"alter table marts.{mart} add constraint refused check (tenant_id < 0) not valid"
+    )
+    try:
+        with pytest.raises(MiranteError, match=rf"stale: .*{mart}"):
+            yield
+    finally:
+        history.owner.execute(f"alter table marts.{mart} drop constraint refused")
+
+
 def break_half_way(history: History) -> None:
     """Lose the server's sessions of the build at some moment, or have a mart refuse its rows."""
     if history.random.random() < 0.5:
         mart = history.random.choice(("agg_daily", "fct_conversations", "dim_contacts"))
-        history.owner.execute(
-            f"alter table marts.{mart} add constraint refused check (tenant_id < 0) not valid"
-        )
-        try:
-            with pytest.raises(MiranteError, match=rf"stale: .*{mart}"):
-                history.build()
-        finally:
-            history.owner.execute(f"alter table marts.{mart} drop constraint refused")
+        with refusing(history, mart):
+            history.build()
         return
     done = threading.Event()
 
@@ -585,6 +593,61 @@ def test_without_a_note_a_change_is_not_seen(history: History) -> None:
     owner.execute("drop trigger note_changed_update on raw_chatwoot.conversations")
     history.build()
     assert owner.execute(status, [row["id"]]).fetchone() == (["open", "resolved"][other],)
+    snapshot(history, "kept")
+    history.make_anew()
+    assert differences(history, "kept") == {}
+
+
+def test_hours_that_a_broken_build_took_in_and_were_put_back(history: History) -> None:
+    """What was timed by them follows; so does the calendar, of which only a version is kept."""
+    calendar = "select count(*) from (table intermediate.int_inbox_days_scheduled except all" \
+        " table kept.calendar) as others"  # fmt: skip
+    owner = history.owner
+    history.build()
+    snapshot(history, "kept")
+    owner.execute("create table kept.calendar as table intermediate.int_inbox_days_scheduled")
+    owner.execute("create table kept.hours as table raw_chatwoot.working_hours")
+    owner.execute("update raw_chatwoot.working_hours set close_hour = 14 where close_hour > 14")
+    with refusing(history, "agg_daily"):
+        history.build()
+    assert history.column(calendar)[0] > 0
+    owner.execute("truncate raw_chatwoot.working_hours")
+    owner.execute("insert into raw_chatwoot.working_hours table kept.hours")
+    history.build()
+    assert history.column(calendar) == [0]
+    owner.execute("drop table kept.calendar, kept.hours")
+    assert differences(history, "kept") == {}
+
+
+def test_what_was_not_made_anew_to_its_end_is_made_anew_again(history: History) -> None:
+    """Facts that are made anew note no day, so that what follows from them would keep the old."""
+    sums = "select count(*) from marts.agg_daily where date = '2025-03-03' and contact_messages > 0"
+    message = history.any("messages", "not private and message_type = 0")
+    history.change("messages", message, created_at="2025-03-03 15:00:00")
+    history.build()
+    assert history.column(sums) == [1]
+    history.change("messages", message, created_at="2025-03-05 15:00:00")
+    admin = history.warehouse.dsn("admin")
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(
+            """
+            create function public.refuse() returns event_trigger language plpgsql as $$
+            begin
+                if exists (
+                    select from pg_event_trigger_ddl_commands()
+                    where object_identity ~ 'agg_daily__dbt_tmp'
+                ) then
+                    raise 'not now';
+                end if;
+            end $$;
+            create event trigger refuse on ddl_command_end execute function public.refuse()
+            """
+        )
+        with pytest.raises(MiranteError, match="stale: .*agg_daily"):
+            history.make_anew()
+        connection.execute("drop function public.refuse() cascade")
+    history.build(test=False)
+    assert history.column(sums) == [0]
     snapshot(history, "kept")
     history.make_anew()
     assert differences(history, "kept") == {}

@@ -40,6 +40,9 @@ select
     (select count(*)::text || max(erased_at)::text from app.erased_rows),
     (select count(*)::text || max(imported_at)::text from app.crm_rows)
 """
+# In the place of inputs, while everything is made anew from other ones, and where that did not end:
+# what is made anew notes no day and no contact, so no build of less may follow.
+MAKING_ANEW = "made anew"
 # Of the notes alone a build of less than everything can be made.
 NOTED, REST = slice(0, 1), slice(1, None)
 NOTHING_NOTED = (None,)
@@ -81,6 +84,10 @@ class Plan(NamedTuple):
     tests: bool
 
 
+class DataTestsError(MiranteError):
+    """Data tests failed on numbers that are all made."""
+
+
 # The parsed project is kept as long as the process lives: parsing costs more than a small build. By
 # the state of the files and the database, whose name is in every node.
 _parsed: "dict[tuple[str, str], Manifest]" = {}
@@ -105,16 +112,16 @@ def build(
     *,
     select: str | None = None,
     full_refresh: bool = False,
-    test: bool = False,
+    test: bool | None = None,
     only_if_changed: bool = False,
 ) -> BuildReport:
     """Build what changed since the last build, in this process, and raise the data version.
 
-    Everything is made anew with `full_refresh`, the first time, and where the project's files
-    changed; then, and with `test`, data tests run too (unit tests never). With `only_if_changed`
-    models that nothing new reaches are left out. A mart that fails leaves its previous version
-    readable. Raises MiranteError naming the nodes that failed and the numbers that are stale, or
-    the process that is building already.
+    Everything is made anew with `full_refresh`, the first time, where the project's files changed,
+    and after making anew did not end; then, unless `test` is False, and with it, data tests run too
+    (unit tests never). With `only_if_changed` models that nothing new reaches are left out. A mart
+    that fails leaves its previous version readable. Raises MiranteError naming the nodes that
+    failed and the numbers that are stale, or the process that is building already.
     """
     owner = warehouse.dsn("owner")
     with psycopg.connect(owner, autocommit=True) as connection, _lock(connection):
@@ -126,19 +133,26 @@ def build(
         _check_extracted(connection)
         inputs = _fingerprint(connection)
         last = _last_inputs(connection)
-        plan = _plan(connection, inputs, last, Plan(select, full_refresh, test), only_if_changed)
+        asked = Plan(select, full_refresh, bool(test))
+        plan = _plan(connection, inputs, last, asked, only_if_changed)
         if plan is None:
             return BuildReport(0, 0, (), skipped=True)
+        if test is not None:
+            plan = plan._replace(tests=test)
+        making = MAKING_ANEW if plan.full_refresh and inputs != last else None
         (build_id,) = connection.execute(
-            "insert into app.builds (selection) values (%s) returning id", [select]
+            "insert into app.builds (selection, inputs_sha256) values (%s, %s) returning id",
+            [select, making],
         ).fetchone() or (0,)
         try:
             report = _run_dbt(settings, warehouse, inputs.project, plan)
         except BaseException as error:
+            if isinstance(error, DataTestsError) and not select:
+                making = None
             connection.execute(
-                "update app.builds set status = 'failed', finished_at = now(), error = %s"
-                " where id = %s",
-                [str(error) or type(error).__name__, build_id],
+                "update app.builds set status = 'failed', finished_at = now(), error = %s,"
+                " inputs_sha256 = %s where id = %s",
+                [str(error) or type(error).__name__, making, build_id],
             )
             # Some marts may be new already.
             connection.execute("select nextval('app.data_version')")
@@ -150,7 +164,7 @@ def build(
         connection.execute(
             "update app.builds set status = 'succeeded', finished_at = now(), inputs_sha256 = %s"
             " where id = %s",
-            [str(built) if select is None else None, build_id],
+            [making if select else str(built), build_id],
         )
         connection.execute("select nextval('app.data_version')")
         if plan.full_refresh and not select:
@@ -256,10 +270,10 @@ def _last_inputs(connection: psycopg.Connection) -> Inputs | None:
 
 
 def _last_project(connection: psycopg.Connection) -> str | None:
-    """The files that the marts were last made anew by."""
+    """The files that the marts were last made anew by; None where that did not end."""
     row = connection.execute(
-        "select inputs_sha256 from app.builds where status = 'succeeded'"
-        " and inputs_sha256 is not null order by id desc limit 1"
+        "select inputs_sha256 from app.builds where inputs_sha256 is not null"
+        " order by id desc limit 1"
     ).fetchone()
     inputs = _inputs(row)
     return inputs.project if inputs else None
@@ -319,7 +333,7 @@ def _report(results: Sequence[Any]) -> BuildReport:
     broken: list[str] = []
     failed: list[str] = []
     warnings: list[str] = []
-    models = tests = 0
+    models = tests = skipped = 0
     for result in results:
         node, status = result.node, str(result.status)
         line = f"{node.name}: {_one_line(result.message or status)}"
@@ -328,6 +342,8 @@ def _report(results: Sequence[Any]) -> BuildReport:
             (broken if is_model else failed).append(line)
         elif status == "warn":
             warnings.append(line)
+        elif status == "skipped":
+            skipped += is_model
         elif status in ("success", "pass"):
             models, tests = models + is_model, tests + (node.resource_type == "test")
     if broken:
@@ -336,7 +352,8 @@ def _report(results: Sequence[Any]) -> BuildReport:
             f" stay readable, and are stale: {_stale(results)}"
         )
     if failed:
-        raise MiranteError(
+        error = MiranteError if skipped else DataTestsError
+        raise error(
             f"dbt build: {len(failed)} data tests failed on numbers that are already visible: "
             + "; ".join(failed[:5])
         )

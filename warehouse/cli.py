@@ -290,7 +290,7 @@ def build(
     Example: 0 3 * * * mirante reconcile && mirante build --test
     """
     with _migrated() as (settings, warehouse):
-        _build(settings, warehouse, full_refresh=full_refresh, test=test)
+        _build(settings, warehouse, full_refresh=full_refresh, test=test or None)
 
 
 def _build(
@@ -298,7 +298,7 @@ def _build(
     warehouse: Warehouse,
     *,
     full_refresh: bool = False,
-    test: bool = False,
+    test: bool | None = None,
     only_if_changed: bool = False,
 ) -> None:
     from warehouse.build import build as run_build

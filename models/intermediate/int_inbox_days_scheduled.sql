@@ -7,14 +7,16 @@
     post_hook=[{'sql': '{{ analyze_once() }}', 'transaction': false}],
 ) }}
 
-{%- if not execute %}
-    {%- do [ref('int_inbox_settings'), ref('stg_app__built_inboxes')] %}
-{%- endif %}
-
 with inboxes as (
 
     select * from {{ ref('int_inboxes_scoped_to_tenants') }}
     where working_hours_enabled
+
+),
+
+settings as (
+
+    select * from {{ ref('int_inbox_settings') }}
 
 ),
 
@@ -71,19 +73,10 @@ known_spans as (
         min(local_date) as first_date,
         max(local_date) as last_date,
         min(opens_at) as first_at,
-        max(opens_at) as last_at
+        max(opens_at) as last_at,
+        min(settings_md5) as settings_md5
     from {{ this }}
     group by tenant_id, inbox_id
-
-),
-
-changed_inboxes as (
-
-    select inboxes_now.inbox_id
-    from {{ ref('int_inbox_settings') }} as inboxes_now
-    left join {{ ref('stg_app__built_inboxes') }} as built_inboxes
-        on inboxes_now.inbox_id = built_inboxes.inbox_id
-    where inboxes_now.settings_md5 is distinct from built_inboxes.settings_md5
 
 ),
 
@@ -99,15 +92,15 @@ wanted_spans as (
         on
             spans.tenant_id = inboxes.tenant_id
             and spans.inbox_id = inboxes.inbox_id
+    inner join settings on spans.inbox_id = settings.inbox_id
     left join known_spans
         on
             spans.tenant_id = known_spans.tenant_id
             and spans.inbox_id = known_spans.inbox_id
     where
-        known_spans.inbox_id is null
+        known_spans.settings_md5 is distinct from settings.settings_md5
         or (spans.first_at at time zone inboxes.inbox_timezone)::date < known_spans.first_date
         or (spans.last_at at time zone inboxes.inbox_timezone)::date > known_spans.last_date
-        or spans.inbox_id in (select changed_inboxes.inbox_id from changed_inboxes)
 
 ),
 {%- endif %}
@@ -118,8 +111,10 @@ local_days as (
         inboxes.tenant_id,
         inboxes.inbox_id,
         inboxes.inbox_timezone,
+        settings.settings_md5,
         series.midnight::date as local_date
     from inboxes
+    inner join settings on inboxes.inbox_id = settings.inbox_id
     inner join {{ 'wanted_spans' if is_incremental() else 'spans' }} as spans
         on
             inboxes.tenant_id = spans.tenant_id
@@ -139,6 +134,7 @@ opened as (
         local_days.tenant_id,
         local_days.inbox_id,
         local_days.inbox_timezone,
+        local_days.settings_md5,
         local_days.local_date,
         case
             when working_hours.is_closed_all_day then 0
@@ -164,6 +160,7 @@ clocked as (
     select
         tenant_id,
         inbox_id,
+        settings_md5,
         local_date,
         (local_date + make_interval(mins => coalesce(opens_minute, 0)))
         at time zone inbox_timezone as opens_at,
@@ -190,7 +187,8 @@ final as (
         )::bigint as open_seconds_before,
         local_date,
         opens_at,
-        closes_at
+        closes_at,
+        settings_md5
     from clocked
 
 )
