@@ -391,6 +391,24 @@ def test_has_tenant_rls_sees(what: str, project: Project, pipeline: Pipeline) ->
             "assert_later_stages_imply_earlier",
             "delete from marts.fct_funnel_events where stage = 'lead'",
         ),
+        (
+            "unique_key_dim_agents_tenant_id__agent_id",
+            "do $$ begin execute (select string_agg(format('drop index %s;',"
+            " indexrelid::regclass), '') from pg_index where indrelid ="
+            " 'marts.dim_agents'::regclass); end $$;"
+            " insert into marts.dim_agents select * from marts.dim_agents limit 1",
+        ),
+        (
+            "unique_key_int_backlog_days_tenant_id__date__inbox_id",
+            "update intermediate.int_backlog_days set inbox_id = null where ctid = (select"
+            " min(ctid) from intermediate.int_backlog_days)",
+        ),
+        (
+            "unique_key_stg_chatwoot__messages_message_id",
+            "alter table raw_chatwoot.messages drop constraint messages_pkey;"
+            " insert into raw_chatwoot.messages select * from raw_chatwoot.messages"
+            " where _deleted_at is null limit 1",
+        ),
     ],
 )
 def test_a_data_test_sees(test: str, change: str, project: Project, pipeline: Pipeline) -> None:

@@ -2,7 +2,11 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='touched_conversations',
-    indexes=[{'columns': ['conversation_id', 'date'], 'unique': true}],
+    meta={'touched_dates': ['date']},
+    indexes=[
+        {'columns': ['conversation_id', 'date'], 'unique': true},
+        {'columns': ['tenant_id', 'date', 'inbox_id']},
+    ],
     post_hook=[{'sql': '{{ analyze_once() }}', 'transaction': false}],
 ) }}
 

@@ -8,9 +8,9 @@
     {%- do [ref('int_days_touched')] %}
 {%- endif %}
 
-with changes as (
+with days_of_change as (
 
-    select * from {{ ref('int_backlog_changes') }}
+    select * from {{ ref('int_backlog_days') }}
 
 ),
 
@@ -23,19 +23,6 @@ conversations as not materialized (
 tenants as (
 
     select * from {{ ref('dim_tenants') }}
-
-),
-
-days_of_change as (
-
-    select
-        tenant_id,
-        date,
-        inbox_id,
-        sum(delta) as delta,
-        min(observed_at) as observed_at
-    from changes
-    group by tenant_id, date, inbox_id
 
 ),
 
