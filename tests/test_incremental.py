@@ -643,7 +643,7 @@ def test_what_was_not_made_anew_to_its_end_is_made_anew_again(history: History) 
             create event trigger refuse on ddl_command_end execute function public.refuse()
             """
         )
-        with pytest.raises(MiranteError, match="stale: .*agg_daily"):
+        with pytest.raises(MiranteError, match=r"stale: .*agg_daily"):
             history.make_anew()
         connection.execute("drop function public.refuse() cascade")
     history.build(test=False)

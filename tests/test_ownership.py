@@ -291,6 +291,48 @@ def test_a_released_inbox_is_nobodys(copied: Pipeline) -> None:
     ownership.assign(owner, slug=clinic, inbox_ids=[4], actor=SYSTEM)
 
 
+def test_sums_of_another_inbox_lose_what_left_it_before_a_move(copied: Pipeline) -> None:
+    """The marts have the conversation in the inbox it was in; raw in the one that goes."""
+    owner, clinic = copied.warehouse.dsn("owner"), "clinica-vida-plena"
+    tenant_id = copied.tenants[clinic]
+    build(copied.settings, copied.warehouse, only_if_changed=True)
+    conversation_id, date, inbox_id = copied.query(
+        "select conversation_id, created_date, inbox_id from marts.fct_conversations as alone"
+        " where tenant_id = %s and inbox_id <> 4 and not exists ("
+        "    select from marts.fct_messages as others where others.tenant_id = alone.tenant_id"
+        "    and others.created_date = alone.created_date and others.inbox_id = alone.inbox_id"
+        "    and others.conversation_id <> alone.conversation_id"
+        " ) and not exists ("
+        "    select from marts.fct_conversations as others where others.tenant_id = alone.tenant_id"
+        "    and others.first_resolved_date = alone.created_date"
+        "    and others.inbox_id = alone.inbox_id"
+        "    and others.conversation_id <> alone.conversation_id"
+        " ) order by created_date limit 1",
+        tenant_id,
+    )[0]
+    day = (
+        "select sum(conversations) from marts.agg_daily where tenant_id = %s and date = %s"
+        " and inbox_id = %s"
+    )
+    backlog = (
+        "select sum(delta) from intermediate.int_backlog_changes where tenant_id = %s and date = %s"
+        " and inbox_id = %s"
+    )
+    sums = backlog.replace("int_backlog_changes", "int_backlog_days")
+    place = (tenant_id, date, inbox_id)
+    assert copied.query(day, *place) == [(1,)]
+    with psycopg.connect(owner) as connection:
+        for table, key in (("conversations", "id"), ("messages", "conversation_id")):
+            connection.execute(
+                f"update raw_chatwoot.{table} set inbox_id = 4 where {key} = %s", [conversation_id]
+            )
+    ownership.release(owner, slug=clinic, inbox_ids=[4], actor=SYSTEM)
+    build(copied.settings, copied.warehouse, only_if_changed=True)
+    assert copied.query(day, *place) in ([(None,)], [(0,)])
+    assert copied.query(sums, *place) == copied.query(backlog, *place)
+    ownership.assign(owner, slug=clinic, inbox_ids=[4], actor=SYSTEM)
+
+
 def test_discovery_proposes_and_changes_nothing(unchanged: Pipeline) -> None:
     owner = unchanged.warehouse.dsn("owner")
     with psycopg.connect(owner) as connection:

@@ -352,6 +352,7 @@ def remove_rows(connection: Connection[Any], tenant_id: int, inbox_ids: list[int
             values,
         )
     connection.execute("analyze pg_temp.moved")
+    _note_days(connection, tenant_id, tables)
     removed = 0
     # Facts first: dim_agents asks them who is left.
     for schema, table, columns in sorted(tables, key=lambda table: not columns_of_place(table[2])):
@@ -366,6 +367,30 @@ def remove_rows(connection: Connection[Any], tenant_id: int, inbox_ids: list[int
         ).rowcount
     connection.execute("drop table pg_temp.moved")
     return removed
+
+
+def _note_days(
+    connection: Connection[Any], tenant_id: int, tables: list[tuple[str, str, frozenset[str]]]
+) -> None:
+    """Have the next build make all the tenant's sums by day again.
+
+    A conversation that came into the inbox after the last build is in the sums of another one.
+    """
+    days = [
+        sql.SQL("select tenant_id, date, inbox_id from {} where tenant_id = %(tenant)s").format(
+            sql.Identifier(schema, table)
+        )
+        for schema, table, columns in tables
+        if {"date", "inbox_id"} <= columns and "conversation_id" not in columns
+    ]
+    if days:
+        connection.execute(
+            sql.SQL(
+                "insert into intermediate.int_days_touched (tenant_id, date, inbox_id) {}"
+                " order by 1, 2, 3 on conflict do nothing"
+            ).format(sql.SQL(" union ").join(days)),
+            {"tenant": tenant_id},
+        )
 
 
 def columns_of_place(columns: frozenset[str]) -> list[str]:

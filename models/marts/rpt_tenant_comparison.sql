@@ -6,6 +6,17 @@
     grants={'select': ['mirante_super']},
 ) }}
 
+{%- set sums = [
+    'conversations', 'leads', 'qualified_leads', 'visits', 'conversions', 'first_replies',
+    'first_reply_seconds_sum', 'first_reply_business_count', 'first_reply_business_seconds_sum',
+    'contacted_conversations', 'unanswered_conversations', 'resolved_conversations',
+    'reopened_conversations', 'one_touch_conversations', 'bot_resolved_conversations',
+    'scored_conversations', 'lead_score_sum', 'contact_messages', 'agent_messages',
+    'bot_messages', 'replies', 'wait_seconds_sum', 'reply_business_count',
+    'wait_business_seconds_sum', 'resolutions', 'first_resolutions',
+    'first_resolution_seconds_sum', 'csat_count', 'csat_good'
+] %}
+
 with days as (
 
     select daily.*
@@ -57,35 +68,9 @@ totals as (
 
     select
         tenant_id,
-        sum(conversations)::bigint as conversations,
-        sum(leads)::bigint as leads,
-        sum(qualified_leads)::bigint as qualified_leads,
-        sum(visits)::bigint as visits,
-        sum(conversions)::bigint as conversions,
-        sum(first_replies)::bigint as first_replies,
-        sum(first_reply_seconds_sum)::bigint as first_reply_seconds_sum,
-        sum(first_reply_business_count)::bigint as first_reply_business_count,
-        sum(first_reply_business_seconds_sum)::bigint as first_reply_business_seconds_sum,
-        sum(contacted_conversations)::bigint as contacted_conversations,
-        sum(unanswered_conversations)::bigint as unanswered_conversations,
-        sum(resolved_conversations)::bigint as resolved_conversations,
-        sum(reopened_conversations)::bigint as reopened_conversations,
-        sum(one_touch_conversations)::bigint as one_touch_conversations,
-        sum(bot_resolved_conversations)::bigint as bot_resolved_conversations,
-        sum(scored_conversations)::bigint as scored_conversations,
-        sum(lead_score_sum)::bigint as lead_score_sum,
-        sum(contact_messages)::bigint as contact_messages,
-        sum(agent_messages)::bigint as agent_messages,
-        sum(bot_messages)::bigint as bot_messages,
-        sum(replies)::bigint as replies,
-        sum(wait_seconds_sum)::bigint as wait_seconds_sum,
-        sum(reply_business_count)::bigint as reply_business_count,
-        sum(wait_business_seconds_sum)::bigint as wait_business_seconds_sum,
-        sum(resolutions)::bigint as resolutions,
-        sum(first_resolutions)::bigint as first_resolutions,
-        sum(first_resolution_seconds_sum)::bigint as first_resolution_seconds_sum,
-        sum(csat_count)::bigint as csat_count,
-        sum(csat_good)::bigint as csat_good,
+        {%- for column in sums %}
+        sum({{ column }})::bigint as {{ column }},
+        {%- endfor %}
         date_trunc('month', date)::date as month
     from days
     group by tenant_id, date_trunc('month', date)::date
@@ -164,43 +149,34 @@ by_end_of_month as (
 
 ),
 
+-- A month in which nothing happened still ends with what is open.
+months as (
+
+    select
+        tenant_id,
+        month
+    from totals
+
+    union
+
+    select
+        tenant_id,
+        month
+    from by_end_of_month
+
+),
+
 final as (
 
     select
-        totals.tenant_id,
-        totals.month,
+        months.tenant_id,
+        months.month,
         tenants.slug,
         tenants.name,
         tenants.segment,
-        totals.conversations,
-        totals.leads,
-        totals.qualified_leads,
-        totals.visits,
-        totals.conversions,
-        totals.first_replies,
-        totals.first_reply_seconds_sum,
-        totals.first_reply_business_count,
-        totals.first_reply_business_seconds_sum,
-        totals.contacted_conversations,
-        totals.unanswered_conversations,
-        totals.resolved_conversations,
-        totals.reopened_conversations,
-        totals.one_touch_conversations,
-        totals.bot_resolved_conversations,
-        totals.scored_conversations,
-        totals.lead_score_sum,
-        totals.contact_messages,
-        totals.agent_messages,
-        totals.bot_messages,
-        totals.replies,
-        totals.wait_seconds_sum,
-        totals.reply_business_count,
-        totals.wait_business_seconds_sum,
-        totals.resolutions,
-        totals.first_resolutions,
-        totals.first_resolution_seconds_sum,
-        totals.csat_count,
-        totals.csat_good,
+        {%- for column in sums %}
+        coalesce(totals.{{ column }}, 0) as {{ column }},
+        {%- endfor %}
         coalesce(by_created_month.unique_contacts, 0) as unique_contacts,
         coalesce(by_created_month.waiting_conversations, 0) as waiting_conversations,
         by_created_month.first_reply_seconds_median,
@@ -212,24 +188,28 @@ final as (
         by_resolved_month.first_resolution_seconds_p90,
         by_end_of_month.backlog_at_end,
         by_end_of_month.is_backlog_estimated
-    from totals
-    inner join tenants on totals.tenant_id = tenants.tenant_id
+    from months
+    inner join tenants on months.tenant_id = tenants.tenant_id
+    left join totals
+        on
+            months.tenant_id = totals.tenant_id
+            and months.month = totals.month
     left join by_created_month
         on
-            totals.tenant_id = by_created_month.tenant_id
-            and totals.month = by_created_month.month
+            months.tenant_id = by_created_month.tenant_id
+            and months.month = by_created_month.month
     left join by_replied_month
         on
-            totals.tenant_id = by_replied_month.tenant_id
-            and totals.month = by_replied_month.month
+            months.tenant_id = by_replied_month.tenant_id
+            and months.month = by_replied_month.month
     left join by_resolved_month
         on
-            totals.tenant_id = by_resolved_month.tenant_id
-            and totals.month = by_resolved_month.month
+            months.tenant_id = by_resolved_month.tenant_id
+            and months.month = by_resolved_month.month
     left join by_end_of_month
         on
-            totals.tenant_id = by_end_of_month.tenant_id
-            and totals.month = by_end_of_month.month
+            months.tenant_id = by_end_of_month.tenant_id
+            and months.month = by_end_of_month.month
 
 )
 
