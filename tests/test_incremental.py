@@ -598,6 +598,36 @@ def test_without_a_note_a_change_is_not_seen(history: History) -> None:
     assert differences(history, "kept") == {}
 
 
+def test_an_attribute_dates_from_the_load_that_showed_it_first(history: History) -> None:
+    """A later message rewrites the row; a full refresh knows no more of it than a tick."""
+    reached = (
+        "select reached_at from marts.fct_funnel_events"
+        " where evidence_kind = 'custom_attribute' and evidence_ref = 'clube=sim'"
+    )
+    (tenant_id, conversation_id) = history.owner.execute(
+        "select tenant_id, conversation_id from marts.fct_conversations where not is_lead limit 1"
+    ).fetchone() or (0, 0)
+    row = {"id": conversation_id}
+    history.owner.execute(
+        "insert into app.funnel_rules (tenant_id, stage, kind, value)"
+        " values (%s, 'lead', 'custom_attribute', 'clube=sim')",
+        [tenant_id],
+    )
+    loads = [f"{at.timestamp()}" for at in (SAMPLE_UNTIL, SAMPLE_UNTIL + timedelta(days=9))]
+    history.change(
+        "conversations", row, custom_attributes='{"clube": "sim"}', _dlt_load_id=loads[0]
+    )
+    history.build()
+    first = history.column(reached)
+    assert len(first) == 1
+    history.change("conversations", row, _dlt_load_id=loads[1])
+    history.build()
+    assert history.column(reached) == first
+    history.make_anew()
+    assert history.column(reached) == first
+    history.owner.execute("delete from app.funnel_rules where value = 'clube=sim'")
+
+
 def test_hours_that_a_broken_build_took_in_and_were_put_back(history: History) -> None:
     """What was timed by them follows; so does the calendar, of which only a version is kept."""
     calendar = "select count(*) from (table intermediate.int_inbox_days_scheduled except all" \

@@ -8,15 +8,15 @@ with rules as (
 
 ),
 
-conversations as not materialized (
+attributes as (
 
-    select * from {{ ref('int_conversations_scoped_to_tenants') }}
+    select * from {{ ref('int_attribute_rules_matched') }}
 
 ),
 
-contacts as (
+observed as (
 
-    select * from {{ ref('stg_chatwoot__contacts') }}
+    select * from {{ ref('int_attributes_observed') }}
 
 ),
 
@@ -74,52 +74,20 @@ by_label as (
 
 ),
 
-attribute_rules as (
-
-    select * from rules
-    where
-        rule_kind = 'custom_attribute'
-        and strpos(rule_value, '=') > 1
-
-),
-
--- The load that brought the present version of the row is the first we still know of.
-by_conversation_attribute as (
+by_attribute as (
 
     select
-        conversations.tenant_id,
-        conversations.conversation_id,
-        attribute_rules.stage,
+        attributes.tenant_id,
+        attributes.conversation_id,
+        attributes.stage,
         'custom_attribute' as evidence_kind,
-        attribute_rules.rule_value as evidence_ref,
-        coalesce(conversations.loaded_at, conversations.created_at) as reached_at
-    from conversations
-    inner join attribute_rules on conversations.tenant_id = attribute_rules.tenant_id
-    where conversations.custom_attributes ->> attribute_rules.rule_key = attribute_rules.rule_wanted
-
-),
-
--- Of a contact who also talks with others, only the owner of the account may use the attributes.
-by_contact_attribute as (
-
-    select
-        conversations.tenant_id,
-        conversations.conversation_id,
-        attribute_rules.stage,
-        'custom_attribute' as evidence_kind,
-        attribute_rules.rule_value as evidence_ref,
-        greatest(
-            coalesce(contacts.loaded_at, conversations.created_at), conversations.created_at
-        ) as reached_at
-    from conversations
-    inner join contacts
+        attributes.rule_value as evidence_ref,
+        coalesce(observed.observed_at, attributes.loaded_at) as reached_at
+    from attributes
+    left join observed
         on
-            conversations.account_id = contacts.account_id
-            and conversations.contact_id = contacts.contact_id
-    inner join attribute_rules on conversations.tenant_id = attribute_rules.tenant_id
-    where
-        conversations.tenant_owns_account
-        and contacts.custom_attributes ->> attribute_rules.rule_key = attribute_rules.rule_wanted
+            attributes.conversation_id = observed.conversation_id
+            and attributes.rule_value = observed.rule_value
 
 ),
 
@@ -200,34 +168,17 @@ by_keyword as (
 
 ),
 
-found as (
+final as (
 
     select * from by_label
     union all
-    select * from by_conversation_attribute
-    union all
-    select * from by_contact_attribute
+    select * from by_attribute
     union all
     select * from by_ai
     union all
     select * from by_crm
     union all
     select * from by_keyword
-
-),
-
-final as (
-
-    -- conversation and contact may bear the same attribute
-    select
-        tenant_id,
-        conversation_id,
-        stage,
-        evidence_kind,
-        evidence_ref,
-        min(reached_at) as reached_at
-    from found
-    group by tenant_id, conversation_id, stage, evidence_kind, evidence_ref
 
 )
 
