@@ -131,9 +131,21 @@ class State:
         at, id_ = self.marks[table][0]
         return id_ if datetime.fromisoformat(at) <= moment - recent else id_ - ID_OVERLAP
 
-    def mark(self, table: str, moment: datetime, last: int, recent: timedelta) -> None:
-        """Remember the source's last id of a moment; the first mark is the one in use."""
+    def mark(
+        self,
+        table: str,
+        moment: datetime,
+        last: int,
+        recent: timedelta,
+        before: int | None = None,
+    ) -> None:
+        """Remember the source's last id of a moment; the first mark is the one in use.
+
+        `before` is the last id of as long ago as `recent`, where that is known.
+        """
         marks = self.marks.setdefault(table, [])
+        if not marks and before is not None:
+            marks.append(((moment - recent).isoformat(), before))
         if not marks or datetime.fromisoformat(marks[-1][0]) <= moment - MARK_DISTANCE:
             marks.append((moment.isoformat(), last))
         while len(marks) > 1 and datetime.fromisoformat(marks[1][0]) <= moment - recent:
@@ -147,6 +159,7 @@ class Run:
     id: int
     source_dsn: str
     warehouse_dsn: str
+    holder: Session
     connection: Session
     folder: Path
     recent: timedelta
@@ -157,7 +170,19 @@ class Run:
     known_types: dict[str, dict[str, str]] = field(default_factory=dict)
     drift: list[str] = field(default_factory=list)
     moment: datetime | None = None
+    # As of when raw is, where a replica is read.
+    since: datetime | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def check_lock(self) -> None:
+        """Raise ExtractError when another run may have begun: the lock's session is gone."""
+        try:
+            self.holder.execute("select 1")
+        except ExtractError:
+            raise ExtractError(
+                "the database session that held the extraction's lock was ended, and another"
+                " extraction may have begun: run this one again"
+            ) from None
 
     def note_moment(self, moment: datetime) -> None:
         """Say in time as of when raw will be: no run may read an older source after this one."""
@@ -198,11 +223,12 @@ def run_extract(
     """
     # Half a second of dlt's imports, while the databases answer.
     threading.Thread(target=import_module, args=["extract.load"], daemon=True).start()
-    with _lock(warehouse_dsn), raw.connect_raw(warehouse_dsn) as connection:
+    with _lock(warehouse_dsn) as holder, raw.connect_raw(warehouse_dsn) as connection:
         run = Run(
             id=_begin(connection, "reconcile" if full else "tick"),
             source_dsn=source_dsn,
             warehouse_dsn=warehouse_dsn,
+            holder=holder,
             connection=connection,
             folder=home / "dlt",
             recent=recent,
@@ -211,9 +237,9 @@ def run_extract(
             tables={table.name: TableRun(table.name) for table in TABLES},
         )
         try:
-            run.source_dsn, reason = choose_source(
-                source_dsn, replica_dsn, _last_moment(connection)
-            )
+            last = _last_moment(connection)
+            run.source_dsn, reason = choose_source(source_dsn, replica_dsn, last)
+            run.since = last if run.source_dsn == replica_dsn else None
             if reason:
                 run.drift.append(reason)
             return _extract(run, full)
@@ -228,9 +254,11 @@ def run_extract(
 
 
 @contextmanager
-def _lock(dsn: str) -> Iterator[None]:
+def _lock(dsn: str) -> Iterator[Session]:
     """Hold the warehouse's extraction lock on a connection that does nothing else."""
     with connect("warehouse", dsn) as connection:
+        if connection.info.server_version >= 140000:
+            connection.execute("set idle_session_timeout = 0")
         if connection.execute("select pg_try_advisory_lock(%s)", [LOCK_KEY]).fetchone() != (True,):
             holder = connection.execute(
                 """
@@ -249,7 +277,7 @@ def _lock(dsn: str) -> Iterator[None]:
             raise ExtractError(
                 f"another extraction is running (database session {who}): wait for it to end"
             )
-        yield
+        yield connection
 
 
 def _begin(connection: Session, pass_: str) -> int:
@@ -378,7 +406,10 @@ def _plan_bulk(
                 run.tables[name].seconds += time.perf_counter() - started
             run.state.types[name] = dict(pairs[name].source.types)
             # From before the first range was read: what came or changed since is recent.
-            run.state.mark(name, moment, last_at_source or 0, run.recent)
+            run.state.mark(
+                name, moment, last_at_source or 0, run.recent,
+                _id_before(source, pairs[name], moment, run.recent, last_at_source or 0),
+            )  # fmt: skip
     return wanted
 
 
@@ -387,6 +418,11 @@ def _known(moment: datetime | None, run: Run) -> datetime:
         raise ExtractError(
             f"source {describe_dsn(run.source_dsn)}: a standby that has replayed nothing yet: "
             "as of when its rows are is unknown; wait, or name the primary"
+        )
+    if run.since is not None and moment < run.since:
+        raise ExtractError(
+            f"source {describe_dsn(run.source_dsn)}: as of {moment:%Y-%m-%d %H:%M:%S} UTC, raw is"
+            " later, and a moment ago it was not: name one standby, not an address of several"
         )
     return moment
 
@@ -442,6 +478,29 @@ def _last_source_id(source: Session, pair: Pair) -> int | None:
         return None
     row = source.execute(sql.SQL("select max(id) from {}").format(pair.source_name)).fetchone()
     return None if row is None else row[0]
+
+
+def _id_before(
+    source: Session, pair: Pair, moment: datetime, recent: timedelta, last: int
+) -> int | None:
+    """An id as old as `recent`, at least as far back as the overlap; None: no index tells it.
+
+    Of clocks that are ahead nothing follows: a first row from the year 9999 would have it all read.
+    """
+    if not pair.source.has_created_at_index:
+        return None
+    row = source.execute(
+        # + 0, or the planner would go through all ids from the lowest
+        sql.SQL(
+            "select min(id + 0) from {} where created_at >= {}::timestamp and created_at <= {}"
+        ).format(
+            pair.source_name,
+            sql.Literal((moment - recent).isoformat()),
+            sql.Literal((moment + recent).isoformat()),
+        )
+    ).fetchone()
+    first = last if row is None or row[0] is None else row[0] - 1
+    return min(first, last - ID_OVERLAP)
 
 
 class _Bulk:
@@ -621,8 +680,12 @@ class _Tick:
                 self._stage_differences(pair, source, comparison)
             else:
                 self._stage_recent(pair, source, comparison, last)
-            assert self._run.moment is not None  # noqa: S101 - set with the snapshot
-            state.mark(name, self._run.moment, last, self._run.recent)
+            moment, recent = self._run.moment, self._run.recent
+            assert moment is not None  # noqa: S101 - set with the snapshot
+            before = None
+            if name not in state.marks:
+                before = _id_before(source, pair, moment, recent, last)
+            state.mark(name, moment, last, recent, before)
         elif pair.source.is_present:
             self._stage_differences(pair, source, comparison)
         state.types[name] = dict(pair.source.types)
@@ -650,7 +713,7 @@ class _Tick:
         if is_large:  # too many to read again where most are equal
             self._stage_differences(pair, source, comparison, above)
         window = [] if is_large else ["id > {above}"]
-        if pair.table.has_created_at_index:
+        if pair.source.has_created_at_index:
             recent = "created_at >= {since}::timestamp"
             window.append(f"{recent} and id <= {{above}}" if is_large else recent)
         if window:
@@ -691,6 +754,7 @@ class _Tick:
 
     def complete(self) -> None:
         """All tables of the moment at once."""
+        self._run.check_lock()
         self._warehouse.execute("commit")
 
 
@@ -700,6 +764,7 @@ def _finish(run: Run) -> list[TableRun]:
     `rows_changed` and the data version count what unfinished runs since the last success changed:
     nobody has built from that yet.
     """
+    run.check_lock()
     connection = run.connection
     runs = list(run.tables.values())
     with connection.transaction():

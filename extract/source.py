@@ -1,7 +1,7 @@
 """Chatwoot's side: what its database has of the allow-list, and sessions that read it gently."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,10 +34,14 @@ SESSION = """
 
 @dataclass(frozen=True)
 class SourceTable:
-    """A table of the allow-list as this Chatwoot has it: the types of those columns it has."""
+    """A table of the allow-list as this Chatwoot has it: the types of those columns it has.
+
+    `has_created_at_index`: what was created since is found without reading the table.
+    """
 
     table: Table
     types: Mapping[str, str]
+    has_created_at_index: bool = False
 
     @property
     def is_present(self) -> bool:
@@ -160,6 +164,7 @@ def inspect_source(connection: Session, dsn: str) -> tuple[list[SourceTable], li
             f'GRANT USAGE ON SCHEMA {SCHEMA} TO "{user}"'
         )
     _check_permissions(types, readable, where, user)
+    indexed = _created_at_indexes(connection)
     return [
         SourceTable(
             table,
@@ -168,9 +173,33 @@ def inspect_source(connection: Session, dsn: str) -> tuple[list[SourceTable], li
                 for name in table.column_names
                 if name in types.get(table.name, {})
             },
+            table.name in indexed,
         )
         for table in TABLES
-    ], _drift(types)
+    ], _drift(types, indexed)
+
+
+def _created_at_indexes(connection: Session) -> set[str]:
+    """Tables that Chatwoot has an index on created_at for, and this database too.
+
+    Of a view, which has none of its own, that is believed.
+    """
+    rows = connection.execute(
+        """
+        select pg_class.relname from pg_catalog.pg_class
+        where pg_class.relnamespace = to_regnamespace(%s) and pg_class.relname = any(%s)
+            and (pg_class.relkind = 'v' or exists (
+                select from pg_catalog.pg_index
+                inner join pg_catalog.pg_attribute
+                    on pg_index.indrelid = pg_attribute.attrelid
+                    and pg_index.indkey[0] = pg_attribute.attnum
+                where pg_index.indrelid = pg_class.oid and pg_attribute.attname = 'created_at'
+                    and pg_index.indisvalid and pg_index.indpred is null
+            ))
+        """,
+        [SCHEMA, [table.name for table in TABLES if table.has_created_at_index]],
+    )
+    return {row[0] for row in rows}
 
 
 def _check_is_chatwoot(types: Mapping[str, Mapping[str, str]], where: str) -> None:
@@ -223,7 +252,7 @@ def _check_permissions(
         )
 
 
-def _drift(types: Mapping[str, Mapping[str, str]]) -> list[str]:
+def _drift(types: Mapping[str, Mapping[str, str]], indexed: Container[str]) -> list[str]:
     """What this Chatwoot has that nobody decided about yet, and what it lacks, in words."""
     news = [
         f"{table.name}.{column}"
@@ -246,6 +275,11 @@ def _drift(types: Mapping[str, Mapping[str, str]]) -> list[str]:
         said.append(f"source has columns that are not read: {', '.join(news)}")
     if lacking:
         said.append(f"source lacks, and raw has empty: {', '.join(lacking)}")
+    said += [
+        f"source has no index on {table.name}.created_at: ticks find new rows by id alone"
+        for table in TABLES
+        if table.has_created_at_index and table.name in types and table.name not in indexed
+    ]
     return said
 
 

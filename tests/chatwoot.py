@@ -123,6 +123,9 @@ def fill_chatwoot(connection: Connection) -> None:
     """Chatwoot's real tables without their unique indexes, and rows of every kind of value."""
     ddl = (Path(source.__file__).parents[1] / "warehouse" / "sample" / "chatwoot.sql").read_text()
     connection.execute(ddl.split("\n-- Indexes")[0])
+    for table in TABLES:
+        if table.has_created_at_index:
+            connection.execute(f"create index on {table.name} (created_at)")
     connection.execute("set session_replication_role = replica")
     for table in TABLES:
         columns = connection.execute(

@@ -320,6 +320,35 @@ def test_tick_sees_deletes_of_recent_rows(copy: Databases) -> None:
     assert_equal_to_source(copy)
 
 
+def test_first_days_see_deletes_of_recent_rows_too(clone: Callable[..., Databases]) -> None:
+    """Below the overlap of ids, when no mark is as old as what a tick looks at again."""
+    databases = clone()
+    recent = databases.source(
+        "update messages set created_at = now() at time zone 'utc' - interval '1 hour'"
+        " where id > (select max(id) from messages) - 20 returning id"
+    )
+    databases.run()
+    gone = min(recent)
+    databases.source("delete from messages where id = %s", *gone)
+    assert changes(databases.run()) == {"messages": (0, 0, 1)}
+    # And one that is older waits for the nightly pass.
+    databases.source("delete from messages where id = %s", gone[0] - 1)
+    assert changes(databases.run()) == {}
+
+
+def test_source_without_the_index_on_created_at_is_read_by_id(copy: Databases) -> None:
+    """To ask what was created lately would be a scan a tick."""
+    copy.source("drop index messages_created_at_idx")
+    runs = copy.run()
+    rows = copy.source("select count(*) from messages")[0][0]
+    assert 0 < runs["messages"].rows_read <= pipeline.ID_OVERLAP + 1 < rows
+    ((drift,),) = copy.raw("select drift from app.sync_runs order by id desc limit 1")
+    assert "source has no index on messages.created_at: ticks find new rows by id alone" in drift
+    assert not [line for line in drift if "reporting_events.created_at" in line]
+    copy.source("update messages set content = 'nova' where id = (select max(id) from messages)")
+    assert changes(copy.run()) == {"messages": (0, 1, 0)}
+
+
 def test_children_of_a_deleted_conversation_go_in_the_same_tick(copy: Databases) -> None:
     """Chatwoot deletes them in a job of its own: those that still exist stay."""
     conversation = 17
@@ -816,6 +845,43 @@ def test_second_run_at_once_is_refused(loaded: tuple[Databases, dict[str, TableR
         with pytest.raises(ExtractError, match=f"pid {holder.info.backend_pid} since 20"):
             databases.run()
     assert databases.raw("select count(*) from app.sync_runs") == before
+
+
+def test_lock_that_is_lost_on_the_way_is_noticed(
+    copy: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run may have begun: nothing of this one shows."""
+    copy.source("update accounts set name = 'nova'")
+    original = pipeline._Tick.stage
+
+    def stage(self: Any, pair: Any, *arguments: Any) -> None:
+        if pair.table.name == "messages":
+            copy.raw(
+                "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'"
+                " and classid = 0 and objid = %s and database = ("
+                " select oid from pg_database where datname = current_database())",
+                pipeline.LOCK_KEY,
+            )
+        original(self, pair, *arguments)
+
+    monkeypatch.setattr(pipeline._Tick, "stage", stage)
+    with pytest.raises(ExtractError, match="held the extraction's lock was ended"):
+        copy.run()
+    assert copy.raw("select count(*) from raw_chatwoot.accounts where name = 'nova'") == [(0,)]
+    monkeypatch.undo()
+    assert changes(copy.run()) == {"accounts": (0, 12, 0)}
+
+
+def test_standby_that_is_behind_the_one_just_asked_is_not_read(
+    copy: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An address of several standbys answers twice, and not as of the same moment."""
+    copy.source("update accounts set name = 'nova'")
+    copy.raw("update app.sync_runs set source_moment = now() + interval '1 hour'")
+    monkeypatch.setattr(pipeline, "choose_source", lambda _, replica, __: (replica, ""))
+    with pytest.raises(ExtractError, match=r"as of 20.* UTC, raw is later, .* name one standby"):
+        copy.run(replica_dsn=copy.reader_dsn)
+    assert copy.raw("select count(*) from raw_chatwoot.accounts where name = 'nova'") == [(0,)]
 
 
 # A process of its own, with ranges as small as here. KILL_AT: it kills itself at that statement or

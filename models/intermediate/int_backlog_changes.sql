@@ -139,11 +139,13 @@ changes as (
 
     select
         conversation_id,
-        is_open::integer - lag(is_open::integer, 1, 0) over (
-            partition by conversation_id order by step_at, step_order, event_id
-        ) as delta,
-        step_at
+        is_open::integer - lag(is_open::integer, 1, 0) over conversation_steps as delta,
+        step_at,
+        row_number() over conversation_steps = 1 as is_first
     from steps
+    window conversation_steps as (
+        partition by conversation_id order by step_at, step_order, event_id
+    )
 
 ),
 
@@ -169,6 +171,8 @@ final as (
         greatest(
             (changes.step_at at time zone conversations.tenant_timezone)::date, date '2000-01-01'
         )
+    -- of days that change nothing the first alone: the inbox's days begin with it
+    having sum(changes.delta) <> 0 or bool_or(changes.is_first)
 
 )
 
