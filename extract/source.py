@@ -8,7 +8,7 @@ from datetime import datetime
 
 from psycopg import IsolationLevel
 
-from extract.databases import ExtractError, Session, connect, speaking_of
+from extract.databases import STATEMENT_TIMEOUT, ExtractError, Session, connect, speaking_of
 from extract.tables import FORBIDDEN_COLUMNS, TABLES, Table
 from warehouse.db import describe_dsn
 
@@ -19,9 +19,9 @@ MINIMUM_VERSION = 120000
 
 # A production server is not ours: reading only, one statement a range of rows, by its indexes
 # even where the planner would rather scan a table, and no workers beside the session.
-SESSION = """
+SESSION = f"""
     set default_transaction_read_only = on;
-    set statement_timeout = '2min';
+    set statement_timeout = '{STATEMENT_TIMEOUT}';
     set lock_timeout = '10s';
     set idle_in_transaction_session_timeout = '15min';
     set enable_seqscan = off;

@@ -148,6 +148,20 @@ def test_session_only_reads_and_gives_up_in_time(clone: Callable[..., Databases]
                                "and pid = pg_backend_pid()").fetchone() == (1,)  # fmt: skip
 
 
+def test_copy_may_take_longer_than_a_statement(clone: Callable[..., Databases]) -> None:
+    """A range lasts as long as a slow warehouse or link takes for it."""
+    databases = clone(target=None)
+    with (
+        connect_source(databases.admin_dsn) as source,
+        connect("warehouse", databases.admin_dsn) as sink,
+    ):
+        sink.execute("create temporary table target (words text)")
+        source.execute("set statement_timeout = '200ms'")
+        slow = sql.SQL("select pg_sleep(0.1)::text from generate_series(1, 10)")
+        assert pipe(source, slow, sink, sql.SQL("target")) == 10
+        assert source.execute("show statement_timeout").fetchone() == ("2min",)
+
+
 def test_locked_table_ends_the_run_in_time(
     clone: Callable[..., Databases], monkeypatch: pytest.MonkeyPatch
 ) -> None:
