@@ -647,6 +647,12 @@ BAD_SOURCES = {
         f"revoke usage on schema public from public, {READER}",
         f'GRANT USAGE ON SCHEMA public TO "{READER}"',
     ),
+    "row security": (
+        "alter table messages enable row level security;"
+        "alter table contacts enable row level security;"
+        "create policy everything on contacts using (true)",
+        f'row security hides rows of contacts, messages: ALTER ROLE "{READER}" BYPASSRLS',
+    ),
 }  # fmt: skip
 
 
