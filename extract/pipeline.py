@@ -26,7 +26,6 @@ from extract.databases import (
     ExtractError,
     Session,
     as_extract_error,
-    connect,
     is_interrupt,
 )
 from extract.source import (
@@ -230,7 +229,7 @@ def run_extract(
 @contextmanager
 def _lock(dsn: str) -> Iterator[None]:
     """Hold the warehouse's extraction lock on a connection that does nothing else."""
-    with connect("warehouse", dsn) as connection:
+    with raw.connect_raw(dsn) as connection:
         if connection.execute("select pg_try_advisory_lock(%s)", [LOCK_KEY]).fetchone() != (True,):
             holder = connection.execute(
                 """

@@ -19,6 +19,23 @@ FORMER_STAGING_SCHEMA = "raw_chatwoot_staging"
 DELETED_AT = "_deleted_at"
 LOAD_ID = "_dlt_load_id"
 
+# The server gives up what a process that died, or its machine, has asked for. Not every version and
+# system can look for that while a statement runs.
+SESSION = """
+    set jit = off;
+    set datestyle = 'ISO, YMD';
+    set extra_float_digits = 1;
+    set lock_timeout = '1min';
+    set client_min_messages = warning;
+    set tcp_keepalives_idle = 30;
+    set tcp_keepalives_interval = 10;
+    set tcp_keepalives_count = 3;
+    do $$ begin
+        perform set_config('client_connection_check_interval', '2s', false);
+    exception when undefined_object or invalid_parameter_value then null;
+    end $$
+"""
+
 
 @dataclass(frozen=True)
 class RawTable:
@@ -156,17 +173,12 @@ def make_indexes(
     Two tables at a time, as many as a first load has sessions. `keys_only` names tables whose
     other indexes can wait for the next run.
     """
-    have = {
-        row[0]
-        for row in connection.execute(
-            "select indexname from pg_catalog.pg_indexes where schemaname = %s", [SCHEMA]
-        )
-    }
-    due = {
-        table: _index_statements(table, have, with_others=table.name not in keys_only)
-        for table in tables
-    }
-    waiting = [statements for statements in due.values() if statements]
+
+    def due(table: Table, have: Container[str]) -> list[sql.Composed]:
+        return _index_statements(table, have, with_others=table.name not in keys_only)
+
+    have = _index_names(connection)
+    waiting = [table for table in tables if due(table, have)]
     if not waiting:
         return
 
@@ -174,12 +186,29 @@ def make_indexes(
         with connect_raw(connection.dsn) as session, suppress(IndexError):
             session.execute("set maintenance_work_mem = '128MB'")
             while True:
-                for statement in waiting.pop():
-                    session.execute(statement)
+                table = waiting.pop()
+                with session.transaction():
+                    # A killed run's server process may still be at it, for nobody to see yet.
+                    session.execute(
+                        sql.SQL(
+                            "set local lock_timeout = '10min';"
+                            "lock table {} in share row exclusive mode;"
+                            "set local lock_timeout = '1min'"
+                        ).format(sql.Identifier(SCHEMA, table.name))
+                    )
+                    for statement in due(table, _index_names(session)):
+                        session.execute(statement)
 
     with ThreadPoolExecutor(2) as pool:
         for built in [pool.submit(build) for _ in range(2)]:
             built.result()
+
+
+def _index_names(connection: Session) -> set[str]:
+    rows = connection.execute(
+        "select indexname from pg_catalog.pg_indexes where schemaname = %s", [SCHEMA]
+    )
+    return {name for (name,) in rows}
 
 
 def _index_statements(
@@ -293,10 +322,7 @@ def connect_raw(dsn: str) -> Iterator[Session]:
     What fails inside is said of the warehouse. Raises ExtractError when the log-in fails.
     """
     with connect("warehouse", dsn) as connection, speaking_of("warehouse", dsn):
-        connection.execute(
-            "set jit = off; set datestyle = 'ISO, YMD'; set extra_float_digits = 1;"
-            "set lock_timeout = '1min'; set client_min_messages = warning"
-        )
+        connection.execute(SESSION)
         yield connection
 
 

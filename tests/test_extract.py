@@ -7,7 +7,9 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -149,6 +151,56 @@ def test_keys_come_with_the_first_load_and_indexes_at_the_latest_with_the_next(
     }
     copy.run()
     assert missing() == set()
+
+
+@pytest.mark.parametrize(
+    ("lost", "made_again"),
+    [
+        ("alter table raw_chatwoot.messages drop constraint messages_pkey",
+         "alter table raw_chatwoot.messages add constraint messages_pkey primary key (id)"),
+        ("drop index raw_chatwoot.conversations_contact_id",
+         "create index conversations_contact_id on raw_chatwoot.conversations (contact_id)"),
+    ],
+)  # fmt: skip
+def test_index_that_a_killed_run_still_builds_is_waited_for(
+    copy: Databases, lost: str, made_again: str
+) -> None:
+    """Its server process goes on after the lock of the run is free, and then commits."""
+    copy.run()
+    copy.raw(lost)
+    with (
+        psycopg.connect(copy.warehouse_dsn) as orphan,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        orphan.execute(made_again)
+        running = pool.submit(copy.run)
+        deadline = time.monotonic() + 20
+        while copy.raw("select count(*) from pg_locks where not granted and database = "
+                       "(select oid from pg_database where datname = current_database())"
+                       ) == [(0,)]:  # fmt: skip
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        orphan.commit()
+        assert changes(running.result()) == {}
+
+
+def test_server_gives_up_what_a_killed_run_asked_for(copy: Databases) -> None:
+    """It looks every 2 seconds whether anybody waits for the statement."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", "import sys; from extract.raw import connect_raw\n"
+         "with connect_raw(sys.argv[1]) as session: session.execute('select pg_sleep(60)')",
+         copy.warehouse_dsn],
+        cwd=Path(source.__file__).parents[1],
+    )  # fmt: skip
+    sleeping = ("select count(*) from pg_stat_activity where query = 'select pg_sleep(60)' "
+                "and datname = current_database()")  # fmt: skip
+    for is_asleep in (1, 0):
+        deadline = time.monotonic() + 20
+        while copy.raw(sleeping) != [(is_asleep,)]:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        child.kill()
+    child.wait()
 
 
 def test_run_is_recorded(loaded: tuple[Databases, dict[str, TableRun]]) -> None:
@@ -886,7 +938,7 @@ def test_first_load_killed_again_and_again(clone: Callable[..., Databases]) -> N
     """Each process gets a little further than the one before it, the last one to the end."""
     databases = clone()
     total = _statements(clone())
-    killed = [_killed(databases, at) for at in range(total // 6, total, total // 6)]
+    killed = [_killed(databases, at) for at in range(total // 8, total * 3 // 4, total // 8)]
     assert sum(killed) > 3
     databases.run()
     assert_equal_to_source(databases)
