@@ -144,11 +144,13 @@ def test_keys_come_with_the_first_load_and_indexes_at_the_latest_with_the_next(
 
     wanted = {f"{table.name}_pkey" for table in TABLES}
     wanted |= {f"{table.name}_{column}" for table in TABLES for column in table.indexes}
+    wanted |= {"conversations__deleted_at", "messages__deleted_at"}
     assert missing() <= {
         "messages_conversation_id",
         "attachments_message_id",
         "reporting_events_conversation_id",
     }
+    copy.raw("drop index raw_chatwoot.messages__deleted_at")  # of earlier versions
     copy.run()
     assert missing() == set()
 
@@ -392,6 +394,25 @@ def test_children_of_a_deleted_conversation_go_in_the_same_tick(copy: Databases)
         "reporting_events": (0, 0, 2),
     }
     assert_equal_to_source(copy)
+
+
+def test_children_that_go_later_than_their_conversation_go_in_a_tick(copy: Databases) -> None:
+    copy.source("update messages set conversation_id = 17 where id between 30 and 60")
+    copy.source("update attachments set message_id = 31 where id < 4")
+    copy.source("update reporting_events set conversation_id = 17 where id < 3")
+    copy.run(full=True)
+    copy.source("delete from conversations where id = 17")
+    assert changes(copy.run()) == {"conversations": (0, 0, 1)}
+    copy.source("delete from messages where id between 30 and 50")
+    copy.source("delete from reporting_events where id = 1")
+    assert changes(copy.run()) == {"messages": (0, 0, 21), "reporting_events": (0, 0, 1)}
+    copy.source("delete from attachments where message_id = 31")
+    assert changes(copy.run()) == {"attachments": (0, 0, 3)}
+    assert_equal_to_source(copy)
+    copy.raw("update raw_chatwoot.conversations set _deleted_at = now() - interval '49 hours' "
+             "where id = 17")  # fmt: skip
+    copy.source("delete from messages where id > 50 and conversation_id = 17")
+    assert changes(copy.run()) == {}  # as old as that, it is for the reconcile pass
 
 
 def test_contact_merge(copy: Databases) -> None:
