@@ -27,6 +27,10 @@ Side = Literal["source", "warehouse"]
 SPEAKABLE = frozenset({"08", "25", "28", "3D", "3F", "40", "42", "53", "54", "55", "57", "58"})
 FIRST_LINE = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(?P<text>[^\n]+)")
 CONNECT_SECONDS = 15
+# Of the source. A COPY also lasts as long as our own side takes to write what it brings: long mails
+# through a thin link; it ends one day, for a process that hangs holds back the source's vacuum.
+STATEMENT_TIMEOUT = "2min"
+COPY_TIMEOUT = "12h"
 PIPE_BYTES = 64 * 1024
 # A server or a link that died without a word is noticed within a minute or two.
 KEEPALIVES = {
@@ -82,10 +86,18 @@ def pipe(reader: Session, query: sql.Composable, writer: Session, target: sql.Co
 
     COPY to COPY in PostgreSQL's binary form, so every value arrives as it is; what is in memory at
     a time is one row and PIPE_BYTES. Raises ExtractError of the side that failed, after which the
-    reader's session is of no further use.
+    reader's session is of no further use; else it has STATEMENT_TIMEOUT.
     """
     source, sink = reader.pgconn, writer.pgconn
-    copy_out = sql.SQL("copy ({}) to stdout (format binary)").format(query).as_bytes(reader)
+    # In one message: the source answers once.
+    copy_out = (
+        sql.SQL(
+            "set statement_timeout = {}; copy ({}) to stdout (format binary); "
+            "set statement_timeout = {}"
+        )
+        .format(COPY_TIMEOUT, query, STATEMENT_TIMEOUT)
+        .as_bytes(reader)
+    )
     copy_in = sql.SQL("copy {} from stdin (format binary)").format(target).as_bytes(writer)
     with speaking_of(writer.side, writer.dsn):
         _start(sink, copy_in, pq.ExecStatus.COPY_IN)
@@ -120,6 +132,8 @@ def pipe(reader: Session, query: sql.Composable, writer: Session, target: sql.Co
 def _start(connection: pq.abc.PGconn, command: bytes, wanted: pq.ExecStatus) -> None:
     connection.send_query(command)
     result = _next_result(connection)
+    while result and result.status == pq.ExecStatus.COMMAND_OK:  # of a setting
+        result = _next_result(connection)
     if result is None or result.status != wanted:
         raise error_from_result(result) if result else psycopg.OperationalError("no answer")
 

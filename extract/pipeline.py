@@ -26,7 +26,6 @@ from extract.databases import (
     ExtractError,
     Session,
     as_extract_error,
-    connect,
     is_interrupt,
 )
 from extract.source import (
@@ -256,7 +255,7 @@ def run_extract(
 @contextmanager
 def _lock(dsn: str) -> Iterator[Session]:
     """Hold the warehouse's extraction lock on a connection that does nothing else."""
-    with connect("warehouse", dsn) as connection:
+    with raw.connect_raw(dsn) as connection:
         if connection.info.server_version >= 140000:
             connection.execute("set idle_session_timeout = 0")
         if connection.execute("select pg_try_advisory_lock(%s)", [LOCK_KEY]).fetchone() != (True,):
@@ -631,7 +630,7 @@ def _tick(
     """
     with raw.connect_raw(run.warehouse_dsn) as warehouse:
         warehouse.execute("begin")
-        loading = _Tick(run, warehouse)
+        loading = _Tick(run, warehouse, pairs)
         with snapshot(source) as moment, Comparison(source, run.warehouse_dsn) as comparison:
             moment = _known(moment, run)
             run.note_moment(moment)
@@ -657,9 +656,12 @@ def _tick(
 class _Tick:
     """Stages what came from one snapshot, merges it at load, commits once all tables are merged."""
 
-    def __init__(self, run: Run, warehouse: Session) -> None:
+    def __init__(self, run: Run, warehouse: Session, pairs: Mapping[str, Pair]) -> None:
         self._run = run
         self._warehouse = warehouse
+        self._pairs = pairs
+        # Their children may go later than they did: in jobs of their own.
+        self._lost = raw.parents_with_tombstones(warehouse, run.recent)
         self._incoming: dict[str, raw.Incoming] = {}
         self._failure: ExtractError | None = None
         self._lock = threading.Lock()
@@ -725,13 +727,19 @@ class _Tick:
             incoming.receive(source, pair.read(condition))
         if not is_large:
             incoming.find_gone([above], [HIGHEST])
-        if pair.table.parent and (parent := self._incoming.get(pair.table.parent[0])):
+        if pair.table.parent and self._has_lost(pair.table.parent[0]):
             # Their parents went, and they are going: no need to wait for the reconcile pass.
-            ids = incoming.ids_below(parent, pair.table.parent[1], BULK_ROWS)
+            name, column = pair.table.parent
+            parent = self._incoming_of(self._pairs[name])
+            ids = incoming.ids_below(parent, column, self._run.recent, BULK_ROWS)
             for start in range(0, len(ids), FETCH_ROWS):
                 ranges = [(id_ - 1, id_) for id_ in ids[start : start + FETCH_ROWS]]
                 incoming.receive(source, pair.read_ranges(ranges))
                 incoming.find_gone(*zip(*ranges, strict=True))
+
+    def _has_lost(self, parent: str) -> bool:
+        incoming = self._incoming.get(parent)
+        return parent in self._lost or (incoming is not None and incoming.rows_deleted > 0)
 
     def _incoming_of(self, pair: Pair) -> raw.Incoming:
         name = pair.table.name

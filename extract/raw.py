@@ -5,11 +5,12 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 
 from psycopg import sql
 
 from extract.databases import ExtractError, Session, connect, pipe, speaking_of
-from extract.tables import Column, Table
+from extract.tables import TABLES, Column, Table
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +19,25 @@ SCHEMA = "raw_chatwoot"
 FORMER_STAGING_SCHEMA = "raw_chatwoot_staging"
 DELETED_AT = "_deleted_at"
 LOAD_ID = "_dlt_load_id"
+# Rows of other tables go with rows of these.
+PARENTS = sorted({table.parent[0] for table in TABLES if table.parent})
+
+# The server gives up what a process that died, or its machine, has asked for. Not every version and
+# system can look for that while a statement runs.
+SESSION = """
+    set jit = off;
+    set datestyle = 'ISO, YMD';
+    set extra_float_digits = 1;
+    set lock_timeout = '1min';
+    set client_min_messages = warning;
+    set tcp_keepalives_idle = 30;
+    set tcp_keepalives_interval = 10;
+    set tcp_keepalives_count = 3;
+    do $$ begin
+        perform set_config('client_connection_check_interval', '2s', false);
+    exception when undefined_object or invalid_parameter_value then null;
+    end $$
+"""
 
 
 @dataclass(frozen=True)
@@ -79,7 +99,7 @@ def prepare(
 ) -> dict[str, RawTable]:
     """Make what is missing: schema, tables, columns; a second run changes nothing.
 
-    `wanted` has the type of each allow-listed column of the source. A new table has no index yet:
+    `wanted` has the type of each allow-listed column of the source. A new table has no key yet:
     `make_indexes` is for after its first rows.
     """
     connection.execute(
@@ -114,6 +134,8 @@ def _make_table(
             for column, type_ in types.items()
         )
         connection.execute(sql.SQL("create table {} ({})").format(name, columns))
+        if table.name in PARENTS:  # empty as long as nothing is deleted: not worth building later
+            connection.execute(_index_of_tombstones(table))
         return
     for column, type_ in types.items():
         if column not in existing:
@@ -156,17 +178,12 @@ def make_indexes(
     Two tables at a time, as many as a first load has sessions. `keys_only` names tables whose
     other indexes can wait for the next run.
     """
-    have = {
-        row[0]
-        for row in connection.execute(
-            "select indexname from pg_catalog.pg_indexes where schemaname = %s", [SCHEMA]
-        )
-    }
-    due = {
-        table: _index_statements(table, have, with_others=table.name not in keys_only)
-        for table in tables
-    }
-    waiting = [statements for statements in due.values() if statements]
+
+    def due(table: Table, have: Container[str]) -> list[sql.Composed]:
+        return _index_statements(table, have, with_others=table.name not in keys_only)
+
+    have = _index_names(connection)
+    waiting = [table for table in tables if due(table, have)]
     if not waiting:
         return
 
@@ -174,12 +191,29 @@ def make_indexes(
         with connect_raw(connection.dsn) as session, suppress(IndexError):
             session.execute("set maintenance_work_mem = '128MB'")
             while True:
-                for statement in waiting.pop():
-                    session.execute(statement)
+                table = waiting.pop()
+                with session.transaction():
+                    # A killed run's server process may still be at it, for nobody to see yet.
+                    session.execute(
+                        sql.SQL(
+                            "set local lock_timeout = '10min';"
+                            "lock table {} in share row exclusive mode;"
+                            "set local lock_timeout = '1min'"
+                        ).format(sql.Identifier(SCHEMA, table.name))
+                    )
+                    for statement in due(table, _index_names(session)):
+                        session.execute(statement)
 
     with ThreadPoolExecutor(2) as pool:
         for built in [pool.submit(build) for _ in range(2)]:
             built.result()
+
+
+def _index_names(connection: Session) -> set[str]:
+    rows = connection.execute(
+        "select indexname from pg_catalog.pg_indexes where schemaname = %s", [SCHEMA]
+    )
+    return {name for (name,) in rows}
 
 
 def _index_statements(
@@ -192,6 +226,8 @@ def _index_statements(
         statements.append(
             sql.SQL("alter table {} add constraint {} primary key (id)").format(name, key)
         )
+    if table.name in PARENTS and f"{table.name}_{DELETED_AT}" not in have:
+        statements.append(_index_of_tombstones(table))
     statements += [
         sql.SQL("create index {} on {} ({})").format(
             sql.Identifier(f"{table.name}_{column}"), name, sql.Identifier(column)
@@ -200,6 +236,23 @@ def _index_statements(
         if with_others and f"{table.name}_{column}" not in have
     ]
     return statements
+
+
+def _index_of_tombstones(table: Table) -> sql.Composed:
+    return sql.SQL("create index {} on {} (_deleted_at) where _deleted_at is not null").format(
+        sql.Identifier(f"{table.name}_{DELETED_AT}"), sql.Identifier(SCHEMA, table.name)
+    )
+
+
+def parents_with_tombstones(connection: Session, recent: timedelta) -> set[str]:
+    """Tables, of those that others' rows go with, that lost a row as lately as that."""
+    query = sql.SQL(" union all ").join(
+        sql.SQL("select {} where (select max(_deleted_at) from {}) > now() - {}").format(
+            sql.Literal(name), sql.Identifier(SCHEMA, name), recent
+        )
+        for name in PARENTS
+    )
+    return {name for (name,) in connection.execute(query)}
 
 
 def analyze(connection: Session, tables: Iterable[Table]) -> None:
@@ -293,10 +346,7 @@ def connect_raw(dsn: str) -> Iterator[Session]:
     What fails inside is said of the warehouse. Raises ExtractError when the log-in fails.
     """
     with connect("warehouse", dsn) as connection, speaking_of("warehouse", dsn):
-        connection.execute(
-            "set jit = off; set datestyle = 'ISO, YMD'; set extra_float_digits = 1;"
-            "set lock_timeout = '1min'; set client_min_messages = warning"
-        )
+        connection.execute(SESSION)
         yield connection
 
 
@@ -344,12 +394,19 @@ class Incoming:
         parameters = [list(after), list(up_to)]
         self.rows_deleted += self._connection.execute(query, parameters).rowcount
 
-    def ids_below(self, parent: "Incoming", column: str, limit: int) -> list[int]:
-        """Ids of raw's rows whose parent is gone, and of which nothing is known yet; sorted."""
+    def ids_below(
+        self, parent: "Incoming", column: str, recent: timedelta, limit: int
+    ) -> list[int]:
+        """Ids of raw's rows whose parent is gone, lately or now, and that are not known; sorted."""
         query = sql.SQL(
             """
             select raw.id from {raw} as raw
-            where raw._deleted_at is null and raw.{column} in (select id from {parent_gone})
+            where raw._deleted_at is null
+                and raw.{column} = any(array(
+                    select id from {parent_gone}
+                    union all
+                    select id from {parent} where _deleted_at > now() - {recent}
+                ))
                 and not exists (select from {gone} as gone where gone.id = raw.id)
                 and not exists (select from {incoming} as incoming where incoming.id = raw.id)
             order by raw.id limit %s
@@ -358,6 +415,8 @@ class Incoming:
             raw=self._held.name,
             column=sql.Identifier(column),
             parent_gone=parent._gone,
+            parent=parent._held.name,
+            recent=recent,
             gone=self._gone,
             incoming=self._incoming,
         )

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from psycopg import IsolationLevel
 
-from extract.databases import ExtractError, Session, connect, speaking_of
+from extract.databases import STATEMENT_TIMEOUT, ExtractError, Session, connect, speaking_of
 from extract.tables import FORBIDDEN_COLUMNS, TABLES, Table
 from warehouse.db import describe_dsn
 
@@ -18,15 +18,17 @@ SCHEMA = "public"
 MINIMUM_VERSION = 120000
 
 # A production server is not ours: reading only, one statement a range of rows, by its indexes
-# even where the planner would rather scan a table, and no workers beside the session.
-SESSION = """
+# even where the planner would rather scan a table, and no workers beside the session. Rows that a
+# policy hides would look deleted: an error instead.
+SESSION = f"""
     set default_transaction_read_only = on;
-    set statement_timeout = '2min';
+    set statement_timeout = '{STATEMENT_TIMEOUT}';
     set lock_timeout = '10s';
     set idle_in_transaction_session_timeout = '15min';
     set enable_seqscan = off;
     set max_parallel_workers_per_gather = 0;
     set jit = off;
+    set row_security = off;
     set datestyle = 'ISO, YMD';
     set extra_float_digits = 1;
 """
@@ -122,7 +124,7 @@ def inspect_source(connection: Session, dsn: str) -> tuple[list[SourceTable], li
     """What of the allow-list this database has and lets us read; and what else it has, or lacks.
 
     Raises ExtractError when it is no Chatwoot, too old, in an encoding other than UTF-8, lacks
-    something required, or something is not granted: before anything is written.
+    something required, or something is not granted or hidden: before anything is written.
     """
     where = describe_dsn(dsn)
     if connection.info.server_version < MINIMUM_VERSION:
@@ -137,7 +139,8 @@ def inspect_source(connection: Session, dsn: str) -> tuple[list[SourceTable], li
         """
         select
             pg_class.relname, pg_attribute.attname, pg_type.typname,
-            has_column_privilege(pg_class.oid, pg_attribute.attnum, 'select')
+            has_column_privilege(pg_class.oid, pg_attribute.attnum, 'select'),
+            row_security_active(pg_class.oid)
         from pg_catalog.pg_attribute
         inner join pg_catalog.pg_class on pg_attribute.attrelid = pg_class.oid
         inner join pg_catalog.pg_type on pg_attribute.atttypid = pg_type.oid
@@ -151,8 +154,11 @@ def inspect_source(connection: Session, dsn: str) -> tuple[list[SourceTable], li
     may_enter = connection.execute("select has_schema_privilege(%s, 'usage')", [SCHEMA]).fetchone()
     types: dict[str, dict[str, str]] = {}
     readable: dict[str, set[str]] = {}
-    for table, column, type_, is_readable in rows:
+    filtered: set[str] = set()
+    for table, column, type_, is_readable, is_filtered in rows:
         types.setdefault(table, {})[column] = type_
+        if is_filtered:
+            filtered.add(table)
         if is_readable:
             readable.setdefault(table, set()).add(column)
     _check_is_chatwoot(types, where)
@@ -164,6 +170,11 @@ def inspect_source(connection: Session, dsn: str) -> tuple[list[SourceTable], li
             f'GRANT USAGE ON SCHEMA {SCHEMA} TO "{user}"'
         )
     _check_permissions(types, readable, where, user)
+    if filtered:
+        raise ExtractError(
+            f"source {where}: row security hides rows of {', '.join(sorted(filtered))}: "
+            f'ALTER ROLE "{user}" BYPASSRLS'
+        )
     indexed = _created_at_indexes(connection)
     return [
         SourceTable(

@@ -7,7 +7,9 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -142,13 +144,65 @@ def test_keys_come_with_the_first_load_and_indexes_at_the_latest_with_the_next(
 
     wanted = {f"{table.name}_pkey" for table in TABLES}
     wanted |= {f"{table.name}_{column}" for table in TABLES for column in table.indexes}
+    wanted |= {"conversations__deleted_at", "messages__deleted_at"}
     assert missing() <= {
         "messages_conversation_id",
         "attachments_message_id",
         "reporting_events_conversation_id",
     }
+    copy.raw("drop index raw_chatwoot.messages__deleted_at")  # of earlier versions
     copy.run()
     assert missing() == set()
+
+
+@pytest.mark.parametrize(
+    ("lost", "made_again"),
+    [
+        ("alter table raw_chatwoot.messages drop constraint messages_pkey",
+         "alter table raw_chatwoot.messages add constraint messages_pkey primary key (id)"),
+        ("drop index raw_chatwoot.conversations_contact_id",
+         "create index conversations_contact_id on raw_chatwoot.conversations (contact_id)"),
+    ],
+)  # fmt: skip
+def test_index_that_a_killed_run_still_builds_is_waited_for(
+    copy: Databases, lost: str, made_again: str
+) -> None:
+    """Its server process goes on after the lock of the run is free, and then commits."""
+    copy.run()
+    copy.raw(lost)
+    with (
+        psycopg.connect(copy.warehouse_dsn) as orphan,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        orphan.execute(made_again)
+        running = pool.submit(copy.run)
+        deadline = time.monotonic() + 20
+        while copy.raw("select count(*) from pg_locks where not granted and database = "
+                       "(select oid from pg_database where datname = current_database())"
+                       ) == [(0,)]:  # fmt: skip
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        orphan.commit()
+        assert changes(running.result()) == {}
+
+
+def test_server_gives_up_what_a_killed_run_asked_for(copy: Databases) -> None:
+    """It looks every 2 seconds whether anybody waits for the statement."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", "import sys; from extract.raw import connect_raw\n"
+         "with connect_raw(sys.argv[1]) as session: session.execute('select pg_sleep(60)')",
+         copy.warehouse_dsn],
+        cwd=Path(source.__file__).parents[1],
+    )  # fmt: skip
+    sleeping = ("select count(*) from pg_stat_activity where query = 'select pg_sleep(60)' "
+                "and datname = current_database()")  # fmt: skip
+    for is_asleep in (1, 0):
+        deadline = time.monotonic() + 20
+        while copy.raw(sleeping) != [(is_asleep,)]:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        child.kill()
+    child.wait()
 
 
 def test_run_is_recorded(loaded: tuple[Databases, dict[str, TableRun]]) -> None:
@@ -369,6 +423,25 @@ def test_children_of_a_deleted_conversation_go_in_the_same_tick(copy: Databases)
         "reporting_events": (0, 0, 2),
     }
     assert_equal_to_source(copy)
+
+
+def test_children_that_go_later_than_their_conversation_go_in_a_tick(copy: Databases) -> None:
+    copy.source("update messages set conversation_id = 17 where id between 30 and 60")
+    copy.source("update attachments set message_id = 31 where id < 4")
+    copy.source("update reporting_events set conversation_id = 17 where id < 3")
+    copy.run(full=True)
+    copy.source("delete from conversations where id = 17")
+    assert changes(copy.run()) == {"conversations": (0, 0, 1)}
+    copy.source("delete from messages where id between 30 and 50")
+    copy.source("delete from reporting_events where id = 1")
+    assert changes(copy.run()) == {"messages": (0, 0, 21), "reporting_events": (0, 0, 1)}
+    copy.source("delete from attachments where message_id = 31")
+    assert changes(copy.run()) == {"attachments": (0, 0, 3)}
+    assert_equal_to_source(copy)
+    copy.raw("update raw_chatwoot.conversations set _deleted_at = now() - interval '49 hours' "
+             "where id = 17")  # fmt: skip
+    copy.source("delete from messages where id > 50 and conversation_id = 17")
+    assert changes(copy.run()) == {}  # as old as that, it is for the reconcile pass
 
 
 def test_contact_merge(copy: Databases) -> None:
@@ -676,6 +749,12 @@ BAD_SOURCES = {
         f"revoke usage on schema public from public, {READER}",
         f'GRANT USAGE ON SCHEMA public TO "{READER}"',
     ),
+    "row security": (
+        "alter table messages enable row level security;"
+        "alter table contacts enable row level security;"
+        "create policy everything on contacts using (true)",
+        f'row security hides rows of contacts, messages: ALTER ROLE "{READER}" BYPASSRLS',
+    ),
 }  # fmt: skip
 
 
@@ -946,7 +1025,7 @@ def test_first_load_killed_again_and_again(clone: Callable[..., Databases]) -> N
     """Each process gets a little further than the one before it, the last one to the end."""
     databases = clone()
     total = _statements(clone())
-    killed = [_killed(databases, at) for at in range(total // 6, total, total // 6)]
+    killed = [_killed(databases, at) for at in range(total // 8, total * 3 // 4, total // 8)]
     assert sum(killed) > 3
     databases.run()
     assert_equal_to_source(databases)

@@ -148,6 +148,45 @@ def test_session_only_reads_and_gives_up_in_time(clone: Callable[..., Databases]
                                "and pid = pg_backend_pid()").fetchone() == (1,)  # fmt: skip
 
 
+def test_rows_hidden_meanwhile_are_not_taken_for_deleted(
+    clone: Callable[..., Databases], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row security that begins after the source was looked at ends the run."""
+    databases = clone()
+    databases.run()
+    inspect = pipeline.inspect_source
+
+    def inspect_then_hide(*arguments: Any) -> Any:
+        found = inspect(*arguments)
+        databases.source("alter table contacts enable row level security")
+        return found
+
+    monkeypatch.setattr(pipeline, "inspect_source", inspect_then_hide)
+    with pytest.raises(ExtractError, match='row-level security policy for table "contacts"'):
+        databases.run()
+    assert databases.raw("select count(*) from raw_chatwoot.contacts "
+                         "where _deleted_at is null") == [(60,)]  # fmt: skip
+    databases.source(f"alter role {READER} bypassrls")
+    try:
+        assert changes(databases.run()) == {}
+    finally:
+        databases.source(f"alter role {READER} nobypassrls")
+
+
+def test_copy_may_take_longer_than_a_statement(clone: Callable[..., Databases]) -> None:
+    """A range lasts as long as a slow warehouse or link takes for it."""
+    databases = clone(target=None)
+    with (
+        connect_source(databases.admin_dsn) as source,
+        connect("warehouse", databases.admin_dsn) as sink,
+    ):
+        sink.execute("create temporary table target (words text)")
+        source.execute("set statement_timeout = '200ms'")
+        slow = sql.SQL("select pg_sleep(0.1)::text from generate_series(1, 10)")
+        assert pipe(source, slow, sink, sql.SQL("target")) == 10
+        assert source.execute("show statement_timeout").fetchone() == ("2min",)
+
+
 def test_locked_table_ends_the_run_in_time(
     clone: Callable[..., Databases], monkeypatch: pytest.MonkeyPatch
 ) -> None:
