@@ -393,7 +393,9 @@ def _plan_bulk(
     run.note_moment(moment)
     # A tick compares these whole, known or not.
     run.state.types |= {
-        name: dict(pair.source.types) for name, pair in pairs.items() if pair.table.read == "whole"
+        name: dict(pair.source.types)
+        for name, pair in pairs.items()
+        if pair.table.read == "whole" and pair.source.is_present
     }
     with Comparison(source, run.warehouse_dsn, run.pause) as comparison:
         for name in wanted:
@@ -690,6 +692,8 @@ class _Tick:
             state.mark(name, moment, last, recent, before)
         elif pair.source.is_present:
             self._stage_differences(pair, source, comparison)
+        elif state.types.get(name) != {}:  # the table was there: its rows went with it
+            self._incoming_of(pair).find_gone([LOWEST], [HIGHEST])
         state.types[name] = dict(pair.source.types)
         if incoming := self._incoming.get(name):
             incoming.drop_equal()

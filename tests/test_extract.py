@@ -721,6 +721,20 @@ def test_optional_column_that_is_dropped_becomes_null(copy: Databases) -> None:
     assert changes(copy.run()) == {}
 
 
+def test_rows_of_an_optional_table_that_is_dropped_go_with_it(copy: Databases) -> None:
+    """And come back with it. One that is there but not granted stops the run before anything."""
+    copy.source(f"revoke select on captain_inboxes from {READER}")
+    with pytest.raises(ExtractError, match="no permission on captain_inboxes"):
+        copy.run()
+    copy.source("alter table captain_inboxes rename to later")
+    assert changes(copy.run()) == {"captain_inboxes": (0, 0, 12)}
+    assert changes(copy.run()) == {}
+    copy.source("alter table later rename to captain_inboxes")
+    copy.source(f"grant select on captain_inboxes to {READER}")
+    assert changes(copy.run()) == {"captain_inboxes": (0, 12, 0)}
+    assert_equal_to_source(copy)
+
+
 BAD_SOURCES = {
     "required column": (
         "alter table messages drop column sender_type",
