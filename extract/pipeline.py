@@ -2,8 +2,8 @@
 
 Two passes. *Bulk* goes by ranges of ids in short transactions: first loads, and the reconcile pass
 that compares every row of the tables a tick reads only the recent part of. *Tick* ends every run:
-one snapshot of the source, merged in one transaction, so raw never holds a message whose
-conversation it lacks. Both are loads of one dlt pipeline.
+one snapshot of the source, merged in one transaction, so a message never comes without its
+conversation; what a bulk brought before it may wait for it. Both are loads of one dlt pipeline.
 """
 
 import logging
