@@ -256,8 +256,6 @@ def run_extract(
 def _lock(dsn: str) -> Iterator[Session]:
     """Hold the warehouse's extraction lock on a connection that does nothing else."""
     with raw.connect_raw(dsn) as connection:
-        if connection.info.server_version >= 140000:
-            connection.execute("set idle_session_timeout = 0")
         if connection.execute("select pg_try_advisory_lock(%s)", [LOCK_KEY]).fetchone() != (True,):
             holder = connection.execute(
                 """

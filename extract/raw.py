@@ -22,8 +22,8 @@ LOAD_ID = "_dlt_load_id"
 # Rows of other tables go with rows of these.
 PARENTS = sorted({table.parent[0] for table in TABLES if table.parent})
 
-# The server gives up what a process that died, or its machine, has asked for. Not every version and
-# system can look for that while a statement runs.
+# The server gives up what a process that died, or its machine, has asked for, and not a session that
+# waits for a long load. Not every version and system can look for that while a statement runs.
 SESSION = """
     set jit = off;
     set datestyle = 'ISO, YMD';
@@ -34,6 +34,7 @@ SESSION = """
     set tcp_keepalives_interval = 10;
     set tcp_keepalives_count = 3;
     do $$ begin
+        perform set_config('idle_session_timeout', '0', false);
         perform set_config('client_connection_check_interval', '2s', false);
     exception when undefined_object or invalid_parameter_value then null;
     end $$

@@ -204,7 +204,11 @@ def _created_at_indexes(connection: Session) -> set[str]:
                 inner join pg_catalog.pg_attribute
                     on pg_index.indrelid = pg_attribute.attrelid
                     and pg_index.indkey[0] = pg_attribute.attnum
-                where pg_index.indrelid = pg_class.oid and pg_attribute.attname = 'created_at'
+                inner join pg_catalog.pg_class as index_class
+                    on pg_index.indexrelid = index_class.oid
+                inner join pg_catalog.pg_am on index_class.relam = pg_am.oid
+                where pg_index.indrelid = pg_class.oid and pg_am.amname = 'btree'
+                    and pg_attribute.attname = 'created_at'
                     and pg_index.indisvalid and pg_index.indpred is null
             ))
         """,

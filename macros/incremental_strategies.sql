@@ -77,8 +77,7 @@
 
 {# Small tables, computed whole: only rows that differ are written, so readers and the write-ahead
    log see a change and nothing else. unique_key is required. With meta touches_conversations the
-   funnel of the conversations in either version of such a row is computed again, with touched_dates
-   what follows from its days. #}
+   funnel of the conversations in either version of such a row is computed again. #}
 {% macro get_incremental_differences_sql(arguments) %}
     {%- set target, new_rows = arguments["target_relation"], arguments["temp_relation"] %}
     {%- set columns = arguments["dest_columns"] %}
@@ -93,17 +92,6 @@
     ) as differences
     where conversation_id is not null
     order by tenant_id, conversation_id
-    on conflict do nothing;
-    {%- endif %}
-    {%- if config.get("meta", {}).get("touched_dates") %}
-    insert into {{ ref('int_days_touched') }} (tenant_id, date, inbox_id)
-    select distinct tenant_id, date, inbox_id
-    from (
-        (table {{ target }} except table {{ new_rows }})
-        union all
-        (table {{ new_rows }} except table {{ target }})
-    ) as differences
-    order by tenant_id, date, inbox_id
     on conflict do nothing;
     {%- endif %}
     delete from {{ target }} as old_rows

@@ -63,12 +63,22 @@
 {%- endmacro %}
 
 
-{# Months that a touched day is part of, and all of a tenant whose name or segment changed. #}
+{# Months that a touched day is part of or whose backlog changed, which one old conversation does for
+   all days since, and all of a tenant whose name or segment changed. #}
 {% macro touched_months() %}
     select distinct
         tenant_id,
         date_trunc('month', date)::date as month
     from {{ ref('int_days_touched') }}
+    union
+    select
+        coalesce(months.tenant_id, backlog.tenant_id) as tenant_id,
+        coalesce(months.month, backlog.month) as month
+    from {{ this }} as months
+    full join ({{ backlog_at_ends_of_months() }}) as backlog
+        on months.tenant_id = backlog.tenant_id and months.month = backlog.month
+    where (months.backlog_at_end, months.is_backlog_estimated)
+        is distinct from (backlog.backlog_at_end, backlog.is_backlog_estimated)
     union
     select
         months.tenant_id,
@@ -77,6 +87,19 @@
     left join {{ ref('dim_tenants') }} as tenants on months.tenant_id = tenants.tenant_id
     where (months.slug, months.name, months.segment)
         is distinct from (tenants.slug, tenants.name, tenants.segment)
+{% endmacro %}
+
+
+{# Of each month's last day that is known. #}
+{% macro backlog_at_ends_of_months() %}
+    select distinct on (tenant_id, date_trunc('month', date))
+        tenant_id,
+        date_trunc('month', date)::date as month,
+        sum(open_conversations)::bigint as backlog_at_end,
+        bool_or(is_estimated) as is_backlog_estimated
+    from {{ ref('agg_backlog') }}
+    group by tenant_id, date
+    order by tenant_id asc, date_trunc('month', date) asc, date desc
 {% endmacro %}
 
 

@@ -1,12 +1,7 @@
 {{ config(
     incremental_strategy='differences',
     unique_key=['tenant_id', 'date', 'inbox_id'],
-    meta={'touched_dates': ['date']},
 ) }}
-
-{%- if not execute %}{# what the strategy writes to #}
-    {%- do [ref('int_days_touched')] %}
-{%- endif %}
 
 with days_of_change as (
 

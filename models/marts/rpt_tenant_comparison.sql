@@ -50,14 +50,6 @@ replies as (
 
 ),
 
-backlog as (
-
-    select backlog.*
-    from {{ ref('agg_backlog') }} as backlog
-    {{ only_touched_months('backlog', 'date') }}
-
-),
-
 tenants as (
 
     select * from {{ ref('dim_tenants') }}
@@ -121,31 +113,11 @@ by_resolved_month as (
 
 ),
 
--- The month's last day that is known.
-last_days as (
-
-    select
-        tenant_id,
-        date_trunc('month', date)::date as month,
-        max(date) as date
-    from backlog
-    group by tenant_id, date_trunc('month', date)::date
-
-),
-
 by_end_of_month as (
 
-    select
-        last_days.tenant_id,
-        last_days.month,
-        sum(backlog.open_conversations)::bigint as backlog_at_end,
-        bool_or(backlog.is_estimated) as is_backlog_estimated
-    from last_days
-    inner join backlog
-        on
-            last_days.tenant_id = backlog.tenant_id
-            and last_days.date = backlog.date
-    group by last_days.tenant_id, last_days.month
+    select backlog.*
+    from ({{ backlog_at_ends_of_months() }}) as backlog
+    {{ only_touched_months('backlog', 'month') }}
 
 ),
 
