@@ -22,7 +22,7 @@ LOAD_ID = "_dlt_load_id"
 # Rows of other tables go with rows of these.
 PARENTS = sorted({table.parent[0] for table in TABLES if table.parent})
 
-# The server gives up what a process that died, or its machine, has asked for, and not a session that
+# The server gives up what a process that died, or its machine, has asked for, not a session that
 # waits for a long load. Not every version and system can look for that while a statement runs.
 SESSION = """
     set jit = off;
