@@ -60,9 +60,9 @@ calendar as (
         0 as delta,
         spans.observed_from
     from spans
-    cross join lateral generate_series(
-        spans.first_date, spans.last_date, interval '1 day'
-    ) as series (midnight)
+    cross join
+        lateral generate_series(spans.first_date, spans.last_date, interval '1 day')
+            as series (midnight)
 
     union all
 
