@@ -91,7 +91,7 @@ LISTS: dict[str, ListOf] = {
     "satisfeitas": ListOf(
         "Notas 4 e 5", "conversations.csat_rating >= 4", "csat_answered_date"
     ),
-    # KPI.md section 8: who may be written to again, idle for 24 hours and more at the last load.
+    # Who may be written to again, idle for 24 hours and more at the last load.
     "esfriando": ListOf(
         "Esfriando",
         """conversations.conversation_id in (

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dashboard.lists import Selection
 
 Parameter = date | datetime | str | int | tuple[int, ...] | None
-# DESIGN section 7: nothing on a page is older than this, whatever the data version says.
+# Nothing on a page is older than this, whatever the data version says.
 CACHE_SECONDS = 300
 # A chart of a longer period has a point a week.
 DAYS_BY_DAY = 92
@@ -1062,7 +1062,7 @@ from judged
 order by rank
 """
 
-# Of a conversation as conversations, at the last load; null under 24 hours (KPI.md section 8).
+# Of a conversation as conversations, at the last load; null under 24 hours.
 IDLE_LEVEL: LiteralString = """case
     when conversations.last_message_at > %(as_of)s::timestamptz - interval '24 hours'
         then null

@@ -175,7 +175,8 @@ def visits(pipeline: Pipeline, sessions: Sessions) -> dict[int, Visit]:
 
 def chromium() -> str:
     """Path of a Chromium; skips without one, fails where CI promised one."""
-    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chrome")
+    programs = ("chromium-headless-shell", "chromium", "chrome")
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, programs)), None)
     if found:
         return found
     reason = "no Chromium here: apt-get install chromium, or set CHROMIUM to its path"

@@ -65,7 +65,7 @@ class Scenario:
     has_contact: bool = True
 
 
-# What a reader makes of the conversation (KPI.md section 9).
+# What a reader makes of the conversation.
 NOTHING = Outcome("low", "information", "neutral")
 PLEASED = Outcome("low", "information", "positive")
 ASKED = Outcome("medium", "information", "neutral")

@@ -1,4 +1,4 @@
-"""What KPI.md says of a conversation, kept by the script that plays it.
+"""What the KPI dictionary says of a conversation, kept by the script that plays it.
 
 Nothing here reads a table: the generator tells a `Ledger` what happens, in order of time, and
 tests hold the warehouse's numbers against what the ledger says in the end. Moments are naive UTC.
@@ -20,7 +20,7 @@ SECOND = timedelta(seconds=1)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a careful reader would say of the conversation so far (KPI.md section 9)."""
+    """What a careful reader would say of the conversation so far."""
 
     lead_class: str
     intent: str
@@ -78,7 +78,7 @@ def business_seconds(week: Week, zone: str, start: datetime, end: datetime) -> i
 
 @dataclass
 class Ledger:
-    """One conversation's numbers (KPI.md sections 1 to 3) after the events told so far."""
+    """One conversation's numbers after the events told so far."""
 
     outcome: Outcome
     contact_messages: int = 0
@@ -164,7 +164,7 @@ class Ledger:
 DDL = """
 create schema sample_truth;
 comment on schema sample_truth is
-    'What the generator planted, as KPI.md defines it. For tests; no reader has a right to it.';
+    'What the generator planted. For tests; no reader has a right to it.';
 
 create table sample_truth.conversations (
     conversation_id bigint primary key,
@@ -225,7 +225,7 @@ create table sample_truth.messages (
     sender_kind text
 );
 comment on column sample_truth.messages.sender_kind is
-    'contact, agent, bot; NULL: not a message of KPI.md section 1, or one without conversation.';
+    'contact, agent, bot; NULL: not a message, or one without conversation.';
 
 create table sample_truth.sample (
     seed bigint not null,
