@@ -3,13 +3,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test install lint soak bench model lock clean
+.PHONY: demo test pytest install lint soak bench model lock clean
 .DEFAULT_GOAL := demo
 
 demo: install
 	$(BIN)/mirante demo
 
-test: install lint
+# Side by side: what is linted takes one processor alone.
+test: install
+	@$(MAKE) --no-print-directory --jobs 2 lint pytest
+
+pytest: install
 	$(BIN)/pytest -m "not soak" --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 install: .venv/.installed

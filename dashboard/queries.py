@@ -164,16 +164,24 @@ counted as (
         coalesce(sum(summed.unanswered), 0)::bigint as unanswered,
         coalesce(sum(summed.scored), 0)::bigint as scored,
         sum(summed.lead_score_sum) as lead_score_sum,
-        measured.contacts,
+        people.contacts,
         measured.first_replies,
         measured.percentiles[1] as first_reply_median_seconds,
         measured.percentiles[2] as first_reply_p90_seconds
     from periods
     left join summed on periods.is_current = summed.is_current
+    -- Apart: asked together, whole rows are sorted by contact before the seconds are.
+    cross join lateral (
+        select count(distinct contact_id) as contacts
+        from marts.fct_conversations
+        where tenant_id = %(tenant_id)s
+            and created_date between periods.start_date and periods.end_date
+            and created_at < periods.end_at
+            and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
+    ) as people
     cross join lateral (
         -- One sort for both percentiles.
         select
-            count(distinct contact_id) as contacts,
             count(first_reply_seconds) as first_replies,
             percentile_cont(array[0.5, 0.9]) within group (
                 order by first_reply_seconds
@@ -188,7 +196,7 @@ counted as (
         periods.is_current,
         periods.start_date,
         periods.end_date,
-        measured.contacts,
+        people.contacts,
         measured.first_replies,
         measured.percentiles
 
@@ -282,28 +290,6 @@ with parts as (
     cross join generate_series(0, days - 1) as position
     group by part
 
-),
-
-summed as (
-
-    select
-        parts.part,
-        sum(daily.conversations) as conversations,
-        sum(daily.leads) as leads,
-        sum(daily.qualified_leads) as qualified_leads,
-        sum(daily.conversions) as conversions,
-        sum(daily.resolved_conversations) as resolved,
-        sum(daily.contacted_conversations) as contacted,
-        sum(daily.unanswered_conversations) as unanswered,
-        sum(daily.scored_conversations) as scored,
-        sum(daily.lead_score_sum) as lead_score_sum
-    from parts
-    inner join marts.agg_daily as daily
-        on daily.tenant_id = %(tenant_id)s
-        and daily.date between parts.start_date and parts.end_date
-        and (%(inbox_ids)s::bigint[] is null or daily.inbox_id = any(%(inbox_ids)s))
-    group by parts.part
-
 )
 
 select
@@ -311,7 +297,7 @@ select
     parts.end_date,
     coalesce(summed.conversations, 0)::double precision
         / (parts.end_date - parts.start_date + 1) as conversations_per_day,
-    measured.contacts,
+    people.contacts,
     coalesce(summed.qualified_leads, 0)::double precision
         / (parts.end_date - parts.start_date + 1) as qualified_per_day,
     (summed.resolved / nullif(summed.conversations, 0))::double precision as resolved_share,
@@ -321,10 +307,31 @@ select
     (summed.lead_score_sum / nullif(summed.scored, 0))::double precision as mean_score,
     measured.first_reply_median_seconds
 from parts
-left join summed on parts.part = summed.part
 cross join lateral (
     select
-        count(distinct contact_id) as contacts,
+        sum(conversations) as conversations,
+        sum(leads) as leads,
+        sum(qualified_leads) as qualified_leads,
+        sum(conversions) as conversions,
+        sum(resolved_conversations) as resolved,
+        sum(contacted_conversations) as contacted,
+        sum(unanswered_conversations) as unanswered,
+        sum(scored_conversations) as scored,
+        sum(lead_score_sum) as lead_score_sum
+    from marts.agg_daily
+    where tenant_id = %(tenant_id)s
+        and date between parts.start_date and parts.end_date
+        and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
+) as summed
+cross join lateral (
+    select count(distinct contact_id) as contacts
+    from marts.fct_conversations
+    where tenant_id = %(tenant_id)s
+        and created_date between parts.start_date and parts.end_date
+        and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
+) as people
+cross join lateral (
+    select
         percentile_cont(0.5) within group (
             order by first_reply_seconds
         ) as first_reply_median_seconds
@@ -336,28 +343,47 @@ cross join lateral (
 order by parts.part
 """
 
+# Who waits is counted in an index alone (fct_conversations.yml); only those shown are looked up.
 WAITING: LiteralString = """
+with waiting as (
+
+    select
+        tenant_id,
+        conversation_id,
+        waiting_since,
+        extract(epoch from %(as_of)s::timestamptz - waiting_since)::bigint as waiting_seconds,
+        count(*) over () as waiting,
+        min(waiting_since) over () as longest_since
+    from marts.fct_conversations
+    where tenant_id = %(tenant_id)s
+        and is_waiting
+        and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
+    order by
+        case when %(newest)s = 1 then waiting_since end desc nulls last,
+        waiting_since asc nulls last,
+        conversation_id asc
+    limit %(rows)s
+
+)
+
 select
-    conversations.conversation_id,
+    waiting.conversation_id,
     coalesce(nullif(trim(conversations.contact_name), ''), conversations.contact_phone) as contact,
     conversations.inbox_id,
-    conversations.waiting_since,
+    waiting.waiting_since,
+    waiting.waiting_seconds,
+    waiting.waiting,
     extract(
-        epoch from %(as_of)s::timestamptz - conversations.waiting_since
-    )::bigint as waiting_seconds,
-    count(*) over () as waiting,
-    max(
-        extract(epoch from %(as_of)s::timestamptz - conversations.waiting_since)::bigint
-    ) over () as longest_seconds
-from marts.fct_conversations as conversations
-where conversations.tenant_id = %(tenant_id)s
-    and conversations.is_waiting
-    and (%(inbox_ids)s::bigint[] is null or conversations.inbox_id = any(%(inbox_ids)s))
+        epoch from %(as_of)s::timestamptz - waiting.longest_since
+    )::bigint as longest_seconds
+from waiting
+inner join marts.fct_conversations as conversations
+    on waiting.tenant_id = conversations.tenant_id
+    and waiting.conversation_id = conversations.conversation_id
 order by
-    case when %(newest)s = 1 then conversations.waiting_since end desc nulls last,
-    conversations.waiting_since asc nulls last,
-    conversations.conversation_id asc
-limit %(rows)s
+    case when %(newest)s = 1 then waiting.waiting_since end desc nulls last,
+    waiting.waiting_since asc nulls last,
+    waiting.conversation_id asc
 """
 
 CONVERSATIONS_PER_DAY: LiteralString = """
@@ -808,15 +834,20 @@ summed as (
         calendar.grain,
         calendar.start_date,
         calendar.end_date,
-        coalesce(sum(daily.leads), 0)::bigint as leads,
-        coalesce(sum(daily.visits), 0)::bigint as visits,
-        coalesce(sum(daily.conversions), 0)::bigint as conversions
+        coalesce(daily.leads, 0)::bigint as leads,
+        coalesce(daily.visits, 0)::bigint as visits,
+        coalesce(daily.conversions, 0)::bigint as conversions
     from calendar
-    left join marts.agg_daily as daily
-        on daily.tenant_id = %(tenant_id)s
-        and daily.date between calendar.start_date and calendar.end_date
-        and (%(inbox_ids)s::bigint[] is null or daily.inbox_id = any(%(inbox_ids)s))
-    group by calendar.grain, calendar.start_date, calendar.end_date
+    cross join lateral (
+        select
+            sum(leads) as leads,
+            sum(visits) as visits,
+            sum(conversions) as conversions
+        from marts.agg_daily
+        where tenant_id = %(tenant_id)s
+            and date between calendar.start_date and calendar.end_date
+            and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
+    ) as daily
 
 )
 
@@ -833,25 +864,41 @@ order by start_date
 )
 
 STATUSES: LiteralString = """
-with counted as (
+with summed as (
 
     select
-        status,
-        count(*) as conversations
-    from marts.fct_conversations
+        sum(conversations) as conversations,
+        sum(open_conversations) as open_conversations,
+        sum(pending_conversations) as pending_conversations,
+        sum(snoozed_conversations) as snoozed_conversations,
+        sum(resolved_conversations) as resolved_conversations
+    from marts.agg_daily
     where tenant_id = %(tenant_id)s
-        and created_date between %(start)s and %(end)s
+        and date between %(start)s and %(end)s
         and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
-    group by status
 
 )
 
 select
-    status,
-    conversations,
-    (conversations / sum(conversations) over ())::double precision as share
-from counted
-order by conversations desc, status
+    by_status.status,
+    by_status.conversations::bigint as conversations,
+    (by_status.conversations / summed.conversations)::double precision as share
+from summed
+cross join lateral (
+    values
+    ('open', open_conversations),
+    ('pending', pending_conversations),
+    ('snoozed', snoozed_conversations),
+    ('resolved', resolved_conversations),
+    -- One that Chatwoot did not have when this was written.
+    (
+        null,
+        conversations - open_conversations - pending_conversations - snoozed_conversations
+        - resolved_conversations
+    )
+) as by_status (status, conversations)
+where by_status.conversations > 0
+order by by_status.conversations desc, by_status.status
 """
 
 RHYTHM: LiteralString = """
@@ -887,52 +934,40 @@ order by weekdays.weekday, hours.hour
 """
 
 FIRST_REPLY_DISTRIBUTION: LiteralString = """
-with bands (reply_from, reply_to) as (
+with summed as (
 
-    values (0, 300), (300, 900), (900, 3600), (3600, 14400), (14400, 86400), (86400, null)
-
-),
-
-counted as (
-
-    -- The band of a reply by its lower end, one pass over the index.
     select
-        width_bucket(first_reply_seconds, array[0, 300, 900, 3600, 14400, 86400]::bigint[]) as band,
-        count(*) as conversations
-    from marts.fct_conversations
+        sum(first_replies) as all_replies,
+        sum(first_replies_under_5_minutes) as under_5_minutes,
+        sum(first_replies_under_15_minutes) as under_15_minutes,
+        sum(first_replies_under_1_hour) as under_1_hour,
+        sum(first_replies_under_4_hours) as under_4_hours,
+        sum(first_replies_under_1_day) as under_1_day
+    from marts.agg_daily
     where tenant_id = %(tenant_id)s
-        and created_date between %(start)s and %(end)s
-        and first_reply_seconds is not null
+        and date between %(start)s and %(end)s
         and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
-    group by band
-
-),
-
-numbered as (
-
-    select
-        reply_from,
-        reply_to,
-        row_number() over (order by reply_from) as band
-    from bands
 
 )
 
 select
-    numbered.reply_from,
-    numbered.reply_to,
-    coalesce(counted.conversations, 0) as conversations,
-    sum(counted.conversations) over ()::bigint as total,
-    (
-        coalesce(counted.conversations, 0) / sum(counted.conversations) over ()
-    )::double precision as share,
-    (
-        sum(coalesce(counted.conversations, 0)) over (order by numbered.band)
-        / sum(counted.conversations) over ()
-    )::double precision as share_up_to
-from numbered
-left join counted on numbered.band = counted.band
-order by numbered.band
+    bands.reply_from,
+    bands.reply_to,
+    coalesce(bands.up_to - bands.before, 0)::bigint as conversations,
+    nullif(summed.all_replies, 0)::bigint as total,
+    ((bands.up_to - bands.before) / nullif(summed.all_replies, 0))::double precision as share,
+    (bands.up_to / nullif(summed.all_replies, 0))::double precision as share_up_to
+from summed
+cross join lateral (
+    values
+    (0, 300, 0, under_5_minutes),
+    (300, 900, under_5_minutes, under_15_minutes),
+    (900, 3600, under_15_minutes, under_1_hour),
+    (3600, 14400, under_1_hour, under_4_hours),
+    (14400, 86400, under_4_hours, under_1_day),
+    (86400, null, under_1_day, all_replies)
+) as bands (reply_from, reply_to, before, up_to)
+order by bands.reply_from
 """
 
 # Best first by one measure; what rests on fewer conversations than `enough` comes after the rest.

@@ -150,7 +150,7 @@ def test_one_step_back_is_one_page(browser: Browser, served: Served, pipeline: P
     """Whatever was filtered before a link was followed: the history has each page once."""
     with visitor(browser, served) as someone:
         page = someone.page
-        someone.log_in(*next(iter(pipeline.users.values())))
+        someone.let_in(*next(iter(pipeline.users.values())))
         someone.open()
         chart(page)
 
@@ -201,8 +201,8 @@ def test_log_out_in_one_tab_ends_the_other(
 def test_two_clients_at_once(browser: Browser, served: Served, pipeline: Pipeline) -> None:
     (slug_a, login_a), (slug_b, login_b), *_ = pipeline.users.items()
     with visitor(browser, served) as a, visitor(browser, served) as b:
-        a.log_in(*login_a)
-        b.log_in(*login_b)
+        a.let_in(*login_a)
+        b.let_in(*login_b)
         for someone, slug in ((a, slug_a), (b, slug_b)):
             someone.open()
             chart(someone.page)
@@ -321,7 +321,7 @@ def test_eight_browsers_of_four_tenants(
             (slug, stack.enter_context(visitor(browser, served))) for slug in slugs for _ in "12"
         ]
         for slug, someone in visitors:
-            someone.log_in(*pipeline.users[slug])
+            someone.let_in(*pipeline.users[slug])
         for is_cold in (True, False, True, False):
             if is_cold:  # another version is another key
                 pipeline.query("select nextval('app.data_version')")

@@ -172,8 +172,7 @@ def test_a_tooltip_is_text(browser: Browser, served_copy: Served, copied: Pipeli
     """What stands beside the pointer is HTML of ours and words of other people."""
     with visitor(browser, served_copy) as someone:
         page = someone.page
-        someone.log_in(*next(iter(copied.users.values())))
-        expect(page.locator(".m-title h1")).to_be_visible()
+        someone.let_in(*next(iter(copied.users.values())))
         address = f"/canais{PERIOD.removeprefix('/')}"
         for path, key in (
             (address, "ranking"),
@@ -212,7 +211,7 @@ def test_a_conversation_is_text(
     who = next(iter(copied.users.values()))
     with visitor(browser, served_copy, size, scheme) as someone:
         page = someone.page
-        someone.log_in(*who)
+        someone.let_in(*who)
         someone.open(f"/conversas?conversa={hostile[0]}")
         expect(page.locator(".m-message")).to_have_count(len(HOSTILE))
         for shown, (_, text) in zip(texts(page), HOSTILE, strict=True):
@@ -268,7 +267,7 @@ def test_which_conversations_open(
     _, long, foreign = hostile
     with visitor(browser, served_copy) as someone:
         page = someone.page
-        someone.log_in(*who)
+        someone.let_in(*who)
         someone.open("/conversas")
         expect(page.locator(".m-found li")).to_have_count(conversations.FOUND)
         assert serious_findings(page) == []
@@ -331,7 +330,7 @@ def test_without_an_address_of_chatwoot_there_is_no_link(
         "select max(conversation_id) from marts.fct_conversations where tenant_id = %s", tenant_id
     )
     with visitor(browser, served) as someone:
-        someone.log_in(*next(iter(pipeline.users.values())))
+        someone.let_in(*next(iter(pipeline.users.values())))
         someone.open(f"/conversas?conversa={id_}")
         expect(someone.page.locator(".m-chat")).to_be_visible()
         assert someone.page.get_by_role("link", name="Fechar").count() == 1

@@ -1136,8 +1136,7 @@ def test_a_file_by_the_page(browser: Browser, office: Office, size: tuple[int, i
     try:
         with visitor(browser, office.served, size, "dark" if size == PHONE else "light") as someone:
             page = someone.page
-            someone.log_in(*office.pipeline.users[slug])
-            expect(page.locator(".m-title h1")).to_be_visible(timeout=30_000)
+            someone.let_in(*office.pipeline.users[slug])
             someone.open(f"/exportar?{ALL}&lista=leads&classe=Alto")
             remarketing = page.locator(".st-key-panel-export-remarketing")
             expect(remarketing.get_by_role("button", name="Excel (.xlsx)")).to_be_visible()
@@ -1197,8 +1196,7 @@ def test_a_client_is_told_whom_to_ask(browser: Browser, office: Office) -> None:
     office.owner("update app.users set role = 'client' where tenant_id = %s", tenant_id)
     try:
         with visitor(browser, office.served) as someone:
-            someone.log_in(*office.pipeline.users[slug])
-            expect(someone.page.locator(".m-title h1")).to_be_visible(timeout=30_000)
+            someone.let_in(*office.pipeline.users[slug])
             someone.open("/exportar")
             expect(someone.page.get_by_text("Exportar é para administradores")).to_be_visible()
             assert someone.page.locator(".m-files").count() == 0

@@ -645,7 +645,7 @@ def test_the_list_in_a_browser(
     )  # fmt: skip
     with visitor(browser, served, size, scheme) as someone:
         page = someone.page
-        someone.log_in(*who)
+        someone.let_in(*who)
         someone.open(f"/leads{PERIOD.removeprefix('/')}&lista=aguardando")
         expect(page.locator(".m-leads tbody tr")).to_have_count(leads.SIZE)
         assert heading(page) == f"{truth['waiting']} conversas"
@@ -702,7 +702,7 @@ def test_an_admin_corrects_from_the_page(
         visitor(browser, served) as someone,
     ):
         page = someone.page
-        someone.log_in(*people["admin"])
+        someone.let_in(*people["admin"])
         someone.open(f"/leads?lista=historico&corrigir={target}")
         panel = page.locator(".st-key-panel-correct")
         expect(panel).to_be_visible()

@@ -35,6 +35,7 @@ from tests.browsing import (
 )
 from tests.conftest import Pipeline
 from tests.serving import HOSTILE_NAME, Served, visits
+from warehouse.build import build
 
 DAYS = (END - START).days + 1
 WHOLE = Filters(START, END)
@@ -440,6 +441,7 @@ def test_a_second_more_is_another_band(copied: Pipeline) -> None:
                 " where tenant_id = %s and conversation_id = %s",
                 [seconds, tenant_id, conversation_id],
             )
+        build(copied.settings, copied.warehouse, select="agg_daily", full_refresh=True)
         cursor = connection.execute(
             queries.FIRST_REPLY_DISTRIBUTION,
             {"tenant_id": tenant_id, "start": START, "end": END, "inbox_ids": None},
@@ -858,7 +860,7 @@ def test_overview_in_a_browser(
     )
     with visitor(browser, served, size, scheme) as someone:
         page = someone.page
-        someone.log_in(email, password)
+        someone.let_in(email, password)
         open_page(page, served.address + PERIOD)
         people = page.locator(".m-waiting a")
         expect(people).to_have_count(7)
@@ -967,7 +969,7 @@ def test_channels_in_a_browser(
     )  # fmt: skip
     with visitor(browser, served, size, scheme) as someone:
         page = someone.page
-        someone.log_in(email, password)
+        someone.let_in(email, password)
         open_page(page, f"{served.address}/canais{PERIOD.removeprefix('/')}")
         table = page.locator(".st-key-panel-channels-table table")
         expect(table).to_be_visible()

@@ -241,8 +241,7 @@ def test_saved_opened_renamed_deleted(
     email, password = list(pipeline.users.values())[2]
     with visitor(browser, served, size) as someone:
         page = someone.page
-        someone.log_in(email, password)
-        expect(page.locator(".m-title h1")).to_be_visible(timeout=30_000)
+        someone.let_in(email, password)
         someone.open(
             "/canais?periodo=Personalizado&datas=2026-06-01&datas=2026-06-28&tenant_id=1&x=y"
         )

@@ -579,8 +579,7 @@ def test_page(
     )  # fmt: skip
     with visitor(browser, served, size, scheme) as someone:
         page = someone.page
-        someone.log_in(email, password)
-        expect(page.locator(".m-title h1")).to_be_visible(timeout=30_000)
+        someone.let_in(email, password)
         someone.open(PAGE)
         chart(page)
         expect(page.locator(".st-key-panel-ratings canvas").first).to_be_visible()

@@ -1096,8 +1096,7 @@ def test_an_admin_at_work(copied: Pipeline, copied_served: Served, browser: Brow
         assert "#0b5cad" in (page.locator(".m-bar").get_attribute("style") or "")
     for size, scheme in ((PHONE, "light"), (DESKTOP, "dark"), (PHONE, "dark")):
         with visitor(browser, copied_served, size, scheme) as someone:
-            someone.log_in(CHIEF, PASSWORD)
-            expect(someone.page.get_by_role("link", name="Configurações")).to_be_visible()
+            someone.let_in(CHIEF, PASSWORD)
             someone.open(PATH)
             expect(someone.page.get_by_role("button", name="Criar regra")).to_be_visible()
             assert serious_findings(someone.page) == []

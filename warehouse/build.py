@@ -52,7 +52,7 @@ BOOKKEEPING = ("int_inbox_settings", "int_conversations_touched", "int_days_touc
 
 # Read by an index alone where the server knows that every row of a page is visible, as it does once
 # they are vacuumed. It would do so itself, but not before the first reader.
-READ_BY_INDEX = ("marts.fct_conversations", "marts.fct_replies")
+READ_BY_INDEX = ("marts.fct_conversations", "marts.fct_replies", "marts.agg_hourly")
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ class DataTestsError(MiranteError):
 
 
 # The parsed project is kept as long as the process lives: parsing costs more than a small build. By
-# the state of the files and the database, whose name is in every node.
-_parsed: "dict[tuple[str, str], Manifest]" = {}
+# the state of the files.
+_parsed: "dict[str, Manifest]" = {}
 
 
 def dbt_environment(settings: Settings, warehouse: Warehouse) -> dict[str, str]:
@@ -296,20 +296,19 @@ def _run_dbt(settings: Settings, warehouse: Warehouse, project: str, plan: Plan)
     (folder / "profiles.yml").write_text(profile)
     environment = dbt_environment(settings, warehouse)
     os.environ.update(environment)
-    parsed_by = (project, environment["MIRANTE_DBT_DBNAME"])
     # No dbt.log: failing rows could carry message text.
     common = [
         "--project-dir", str(PROJECT_ROOT), "--profiles-dir", str(folder),
         "--target-path", str(folder / "target"), "--log-path", str(folder / "logs"),
         "--quiet", "--log-level", "none", "--log-level-file", "none", "--no-write-json",
     ]  # fmt: skip
-    if parsed_by not in _parsed:
+    if project not in _parsed:
         parsed: Any = dbtRunner().invoke(["parse", *common])
         if parsed.exception is not None:
             raise MiranteError(f"dbt: {_one_line(str(parsed.exception))}")
-        for other in [one for one in _parsed if one[0] != project]:
-            del _parsed[other]
-        _parsed[parsed_by] = parsed.result
+        _parsed.clear()
+        _parsed[project] = parsed.result
+    _move(_parsed[project], environment["MIRANTE_DBT_DBNAME"])
     arguments = ["build", *common, "--exclude-resource-type", "unit_test"]
     if not plan.tests:
         arguments += ["--exclude-resource-type", "test"]
@@ -322,11 +321,22 @@ def _run_dbt(settings: Settings, warehouse: Warehouse, project: str, plan: Plan)
             arguments += ["--exclude", "config.materialized:view"]
     if plan.full_refresh:
         arguments += ["--full-refresh"]
-    outcome = dbtRunner(manifest=_parsed[parsed_by]).invoke(arguments)
+    outcome = dbtRunner(manifest=_parsed[project]).invoke(arguments)
     if outcome.exception is not None:
         raise MiranteError(f"dbt: {_one_line(str(outcome.exception))}")
     results: Any = outcome.result
     return _report(results.results)
+
+
+def _move(manifest: "Manifest", database: str) -> None:
+    """Let a parsed project name another database: all that a node knows of its own is the name."""
+    nodes: list[Any] = [*manifest.nodes.values(), *manifest.sources.values()]
+    for node in nodes:
+        if node.database != database:
+            if node.relation_name:
+                own = f'"{node.database}".'
+                node.relation_name = f'"{database}".' + node.relation_name.removeprefix(own)
+            node.database = database
 
 
 def _report(results: Sequence[Any]) -> BuildReport:

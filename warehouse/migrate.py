@@ -95,6 +95,11 @@ def _make_roles(connection: Connection, warehouse: Warehouse) -> None:
     connection.execute("alter role mirante_owner set work_mem = '64MB'")
     connection.execute("alter role mirante_owner set maintenance_work_mem = '256MB'")
     connection.execute("alter role mirante_owner set jit = off")
+    # A page's statements are short and many at a time: their sorts fit into memory, and what gets a
+    # long one ready (workers, compiled code) takes longer than they do.
+    connection.execute("alter role mirante_app set work_mem = '16MB'")
+    connection.execute("alter role mirante_app set max_parallel_workers_per_gather = 0")
+    connection.execute("alter role mirante_app set jit = off")
     if not harden:  # to give a schema to a role, a plain administrator must be able to become it
         connection.execute("grant mirante_owner to current_user")
 

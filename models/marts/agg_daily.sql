@@ -44,6 +44,11 @@ by_created_date as (
         count(*) filter (where is_visit_scheduled) as visits,
         count(*) filter (where is_converted) as conversions,
         count(first_reply_seconds) as first_replies,
+        count(*) filter (where first_reply_seconds < 300) as first_replies_under_5_minutes,
+        count(*) filter (where first_reply_seconds < 900) as first_replies_under_15_minutes,
+        count(*) filter (where first_reply_seconds < 3600) as first_replies_under_1_hour,
+        count(*) filter (where first_reply_seconds < 14400) as first_replies_under_4_hours,
+        count(*) filter (where first_reply_seconds < 86400) as first_replies_under_1_day,
         sum(first_reply_seconds) as first_reply_seconds_sum,
         count(first_reply_business_seconds) as first_reply_business_count,
         sum(first_reply_business_seconds) as first_reply_business_seconds_sum,
@@ -51,6 +56,9 @@ by_created_date as (
         count(*) filter (
             where contact_message_count > 0 and agent_message_count = 0
         ) as unanswered_conversations,
+        count(*) filter (where status = 'open') as open_conversations,
+        count(*) filter (where status = 'pending') as pending_conversations,
+        count(*) filter (where status = 'snoozed') as snoozed_conversations,
         count(*) filter (where status = 'resolved') as resolved_conversations,
         count(*) filter (where reopen_count > 0) as reopened_conversations,
         count(*) filter (where is_one_touch) as one_touch_conversations,
@@ -184,6 +192,15 @@ final as (
         coalesce(by_created_date.visits, 0)::bigint as visits,
         coalesce(by_created_date.conversions, 0)::bigint as conversions,
         coalesce(by_created_date.first_replies, 0)::bigint as first_replies,
+        coalesce(by_created_date.first_replies_under_5_minutes, 0)::bigint
+            as first_replies_under_5_minutes,
+        coalesce(by_created_date.first_replies_under_15_minutes, 0)::bigint
+            as first_replies_under_15_minutes,
+        coalesce(by_created_date.first_replies_under_1_hour, 0)::bigint
+            as first_replies_under_1_hour,
+        coalesce(by_created_date.first_replies_under_4_hours, 0)::bigint
+            as first_replies_under_4_hours,
+        coalesce(by_created_date.first_replies_under_1_day, 0)::bigint as first_replies_under_1_day,
         coalesce(by_created_date.first_reply_seconds_sum, 0)::bigint as first_reply_seconds_sum,
         coalesce(by_created_date.first_reply_business_count, 0)::bigint
             as first_reply_business_count,
@@ -191,6 +208,9 @@ final as (
             as first_reply_business_seconds_sum,
         coalesce(by_created_date.contacted_conversations, 0)::bigint as contacted_conversations,
         coalesce(by_created_date.unanswered_conversations, 0)::bigint as unanswered_conversations,
+        coalesce(by_created_date.open_conversations, 0)::bigint as open_conversations,
+        coalesce(by_created_date.pending_conversations, 0)::bigint as pending_conversations,
+        coalesce(by_created_date.snoozed_conversations, 0)::bigint as snoozed_conversations,
         coalesce(by_created_date.resolved_conversations, 0)::bigint as resolved_conversations,
         coalesce(by_created_date.reopened_conversations, 0)::bigint as reopened_conversations,
         coalesce(by_created_date.one_touch_conversations, 0)::bigint as one_touch_conversations,

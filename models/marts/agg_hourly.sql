@@ -86,3 +86,6 @@ final as (
 )
 
 select * from final
+-- Days stand together, so a build that makes some anew leaves the pages of all others as they are,
+-- and a year's rhythm is read by an index alone.
+order by tenant_id, date, hour, inbox_id

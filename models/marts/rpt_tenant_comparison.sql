@@ -8,8 +8,11 @@
 
 {%- set sums = [
     'conversations', 'leads', 'qualified_leads', 'visits', 'conversions', 'first_replies',
+    'first_replies_under_5_minutes', 'first_replies_under_15_minutes', 'first_replies_under_1_hour',
+    'first_replies_under_4_hours', 'first_replies_under_1_day',
     'first_reply_seconds_sum', 'first_reply_business_count', 'first_reply_business_seconds_sum',
-    'contacted_conversations', 'unanswered_conversations', 'resolved_conversations',
+    'contacted_conversations', 'unanswered_conversations', 'open_conversations',
+    'pending_conversations', 'snoozed_conversations', 'resolved_conversations',
     'reopened_conversations', 'one_touch_conversations', 'bot_resolved_conversations',
     'scored_conversations', 'lead_score_sum', 'contact_messages', 'agent_messages',
     'bot_messages', 'replies', 'wait_seconds_sum', 'reply_business_count',
@@ -25,28 +28,17 @@ with days as (
 
 ),
 
-created_conversations as (
+-- Both are read a month at a time, by their indexes: to sort all months' rows for their medians
+-- took three times as long.
+conversations as not materialized (
 
-    select conversations.*
-    from {{ ref('fct_conversations') }} as conversations
-    {{ only_touched_months('conversations', 'created_date') }}
-
-),
-
-resolved_conversations as (
-
-    select conversations.*
-    from {{ ref('fct_conversations') }} as conversations
-    {{ only_touched_months('conversations', 'first_resolved_date') }}
-    where conversations.first_resolved_date is not null
+    select * from {{ ref('fct_conversations') }}
 
 ),
 
-replies as (
+replies as not materialized (
 
-    select replies.*
-    from {{ ref('fct_replies') }} as replies
-    {{ only_touched_months('replies', 'replied_date') }}
+    select * from {{ ref('fct_replies') }}
 
 ),
 
@@ -66,50 +58,6 @@ totals as (
         date_trunc('month', date)::date as month
     from days
     group by tenant_id, date_trunc('month', date)::date
-
-),
-
-by_created_month as (
-
-    select
-        tenant_id,
-        date_trunc('month', created_date)::date as month,
-        count(distinct contact_id) as unique_contacts,
-        count(*) filter (where is_waiting) as waiting_conversations,
-        percentile_cont(0.5) within group (order by first_reply_seconds)
-            as first_reply_seconds_median,
-        percentile_cont(0.9) within group (order by first_reply_seconds)
-            as first_reply_seconds_p90,
-        percentile_cont(0.5) within group (order by first_reply_business_seconds)
-            as first_reply_business_seconds_median
-    from created_conversations
-    group by tenant_id, date_trunc('month', created_date)::date
-
-),
-
-by_replied_month as (
-
-    select
-        tenant_id,
-        date_trunc('month', replied_date)::date as month,
-        percentile_cont(0.5) within group (order by wait_seconds) as wait_seconds_median,
-        percentile_cont(0.9) within group (order by wait_seconds) as wait_seconds_p90
-    from replies
-    group by tenant_id, date_trunc('month', replied_date)::date
-
-),
-
-by_resolved_month as (
-
-    select
-        tenant_id,
-        date_trunc('month', first_resolved_date)::date as month,
-        percentile_cont(0.5) within group (order by first_resolution_seconds)
-            as first_resolution_seconds_median,
-        percentile_cont(0.9) within group (order by first_resolution_seconds)
-            as first_resolution_seconds_p90
-    from resolved_conversations
-    group by tenant_id, date_trunc('month', first_resolved_date)::date
 
 ),
 
@@ -149,15 +97,15 @@ final as (
         {%- for column in sums %}
         coalesce(totals.{{ column }}, 0) as {{ column }},
         {%- endfor %}
-        coalesce(by_created_month.unique_contacts, 0) as unique_contacts,
-        coalesce(by_created_month.waiting_conversations, 0) as waiting_conversations,
-        by_created_month.first_reply_seconds_median,
-        by_created_month.first_reply_seconds_p90,
-        by_created_month.first_reply_business_seconds_median,
-        by_replied_month.wait_seconds_median,
-        by_replied_month.wait_seconds_p90,
-        by_resolved_month.first_resolution_seconds_median,
-        by_resolved_month.first_resolution_seconds_p90,
+        contacts.unique_contacts,
+        created.waiting_conversations,
+        created.first_reply_seconds_median,
+        created.first_reply_seconds_p90,
+        created.first_reply_business_seconds_median,
+        replied.wait_seconds_median,
+        replied.wait_seconds_p90,
+        resolved.first_resolution_seconds_median,
+        resolved.first_resolution_seconds_p90,
         by_end_of_month.backlog_at_end,
         by_end_of_month.is_backlog_estimated
     from months
@@ -166,22 +114,63 @@ final as (
         on
             months.tenant_id = totals.tenant_id
             and months.month = totals.month
-    left join by_created_month
-        on
-            months.tenant_id = by_created_month.tenant_id
-            and months.month = by_created_month.month
-    left join by_replied_month
-        on
-            months.tenant_id = by_replied_month.tenant_id
-            and months.month = by_replied_month.month
-    left join by_resolved_month
-        on
-            months.tenant_id = by_resolved_month.tenant_id
-            and months.month = by_resolved_month.month
     left join by_end_of_month
         on
             months.tenant_id = by_end_of_month.tenant_id
             and months.month = by_end_of_month.month
+    -- Apart: asked together, whole rows are sorted by contact before each median sorts its own.
+    cross join
+        lateral (
+            select count(distinct conversations.contact_id) as unique_contacts
+            from conversations
+            where
+                conversations.tenant_id = months.tenant_id
+                and conversations.created_date >= months.month
+                and conversations.created_date < (months.month + interval '1 month')::date
+        ) as contacts
+    cross join
+        lateral (
+            select
+                count(*) filter (where conversations.is_waiting) as waiting_conversations,
+                percentile_cont(0.5) within group (order by conversations.first_reply_seconds)
+                    as first_reply_seconds_median,
+                percentile_cont(0.9) within group (order by conversations.first_reply_seconds)
+                    as first_reply_seconds_p90,
+                percentile_cont(0.5) within group (
+                    order by conversations.first_reply_business_seconds
+                ) as first_reply_business_seconds_median
+            from conversations
+            where
+                conversations.tenant_id = months.tenant_id
+                and conversations.created_date >= months.month
+                and conversations.created_date < (months.month + interval '1 month')::date
+        ) as created
+    cross join
+        lateral (
+            select
+                percentile_cont(0.5) within group (order by replies.wait_seconds)
+                    as wait_seconds_median,
+                percentile_cont(0.9) within group (order by replies.wait_seconds)
+                    as wait_seconds_p90
+            from replies
+            where
+                replies.tenant_id = months.tenant_id
+                and replies.replied_date >= months.month
+                and replies.replied_date < (months.month + interval '1 month')::date
+        ) as replied
+    cross join
+        lateral (
+            select
+                percentile_cont(0.5) within group (order by conversations.first_resolution_seconds)
+                    as first_resolution_seconds_median,
+                percentile_cont(0.9) within group (order by conversations.first_resolution_seconds)
+                    as first_resolution_seconds_p90
+            from conversations
+            where
+                conversations.tenant_id = months.tenant_id
+                and conversations.first_resolved_date >= months.month
+                and conversations.first_resolved_date < (months.month + interval '1 month')::date
+        ) as resolved
 
 )
 
