@@ -1301,10 +1301,15 @@ def check_figures(raw: dict[str, list[Any]], marts: dict[str, list[Any]]) -> Non
 def compare_without_rls(bench: Bench, tenant: Tenant, statements: list[Statement]) -> None:
     """The same statements, which filter by tenant themselves, as a role under RLS and without."""
     access = bench.access(bench.whole)
+    # What the one role is set to, the other is too.
+    (found,) = bench.query(
+        bench.admin(), "select rolconfig from pg_roles where rolname = 'mirante_app'"
+    )
+    settings = " ".join(f"-c {one}" for one in found[0])
     ratios, app_times, owner_times = [], [], []
     with (
         open_pool(access.dsn("app"), max_size=1) as app,
-        open_pool(access.dsn("owner"), max_size=1) as owner,
+        open_pool(access.dsn("owner"), max_size=1, options=settings) as owner,
     ):
         for number in range(bench.runs + 1):
             spent: dict[str, list[float]] = defaultdict(list)

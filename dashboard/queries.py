@@ -164,24 +164,16 @@ counted as (
         coalesce(sum(summed.unanswered), 0)::bigint as unanswered,
         coalesce(sum(summed.scored), 0)::bigint as scored,
         sum(summed.lead_score_sum) as lead_score_sum,
-        people.contacts,
+        measured.contacts,
         measured.first_replies,
         measured.percentiles[1] as first_reply_median_seconds,
         measured.percentiles[2] as first_reply_p90_seconds
     from periods
     left join summed on periods.is_current = summed.is_current
-    -- Apart: asked together, whole rows are sorted by contact before the seconds are.
-    cross join lateral (
-        select count(distinct contact_id) as contacts
-        from marts.fct_conversations
-        where tenant_id = %(tenant_id)s
-            and created_date between periods.start_date and periods.end_date
-            and created_at < periods.end_at
-            and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
-    ) as people
     cross join lateral (
         -- One sort for both percentiles.
         select
+            count(distinct contact_id) as contacts,
             count(first_reply_seconds) as first_replies,
             percentile_cont(array[0.5, 0.9]) within group (
                 order by first_reply_seconds
@@ -196,7 +188,7 @@ counted as (
         periods.is_current,
         periods.start_date,
         periods.end_date,
-        people.contacts,
+        measured.contacts,
         measured.first_replies,
         measured.percentiles
 
@@ -297,7 +289,7 @@ select
     parts.end_date,
     coalesce(summed.conversations, 0)::double precision
         / (parts.end_date - parts.start_date + 1) as conversations_per_day,
-    people.contacts,
+    measured.contacts,
     coalesce(summed.qualified_leads, 0)::double precision
         / (parts.end_date - parts.start_date + 1) as qualified_per_day,
     (summed.resolved / nullif(summed.conversations, 0))::double precision as resolved_share,
@@ -324,14 +316,8 @@ cross join lateral (
         and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
 ) as summed
 cross join lateral (
-    select count(distinct contact_id) as contacts
-    from marts.fct_conversations
-    where tenant_id = %(tenant_id)s
-        and created_date between parts.start_date and parts.end_date
-        and (%(inbox_ids)s::bigint[] is null or inbox_id = any(%(inbox_ids)s))
-) as people
-cross join lateral (
     select
+        count(distinct contact_id) as contacts,
         percentile_cont(0.5) within group (
             order by first_reply_seconds
         ) as first_reply_median_seconds

@@ -96,10 +96,17 @@ def _make_roles(connection: Connection, warehouse: Warehouse) -> None:
     connection.execute("alter role mirante_owner set maintenance_work_mem = '256MB'")
     connection.execute("alter role mirante_owner set jit = off")
     # A page's statements are short and many at a time: their sorts fit into memory, and what gets a
-    # long one ready (workers, compiled code) takes longer than they do.
-    connection.execute("alter role mirante_app set work_mem = '16MB'")
-    connection.execute("alter role mirante_app set max_parallel_workers_per_gather = 0")
-    connection.execute("alter role mirante_app set jit = off")
+    # long one ready (workers, compiled code) takes longer than they do. From 16 on a page's rows
+    # would be sorted whole by contact before each median sorts its own: 96 ms, now 60, for a year.
+    page_settings = {"work_mem": "16MB", "max_parallel_workers_per_gather": "0", "jit": "off"}
+    if connection.info.server_version >= 160000:
+        page_settings["enable_presorted_aggregate"] = "off"
+    for name, value in page_settings.items():
+        connection.execute(
+            sql.SQL("alter role mirante_app set {} = {}").format(
+                sql.Identifier(name), sql.Literal(value)
+            )
+        )
     if not harden:  # to give a schema to a role, a plain administrator must be able to become it
         connection.execute("grant mirante_owner to current_user")
 
