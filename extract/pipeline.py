@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from importlib import import_module
@@ -274,7 +274,13 @@ def _lock(dsn: str) -> Iterator[Session]:
             raise ExtractError(
                 f"another extraction is running (database session {who}): wait for it to end"
             )
-        yield connection
+        try:
+            yield connection
+        finally:
+            # Given back, not left to the session's end, which a busy server tells late: the next
+            # run of this process would meet it.
+            with suppress(ExtractError):
+                connection.execute("select pg_advisory_unlock(%s)", [LOCK_KEY])
 
 
 def _begin(connection: Session, pass_: str) -> int:

@@ -131,10 +131,16 @@ def test_history_of_an_inbox_mapped_late_and_what_is_deleted_at_the_source(
     """Mapped after the extract: all of it. Deleted: gone, but for the events of a removed agent."""
     settings, warehouse, chatwoot, reader = own
     owner = warehouse.dsn("owner")
+    locks = (
+        "select count(*) from pg_locks where locktype = 'advisory' and database ="
+        " (select oid from pg_database where datname = current_database())"
+    )
     run_extract(reader, owner, settings.home)
+    assert fetch_all(owner, locks) == [(0,)]  # nor is a session waited for that is about to end
     accounts = [row[0] for row in fetch_all(chatwoot, "select id from accounts")]
     add_tenant(owner, slug="todos", name="Todos", segment="general", account_ids=accounts)
     build(settings, warehouse)
+    assert fetch_all(owner, locks) == [(0,)]
     # So that their pages are read by an index alone from the first reader on.
     vacuumed = (
         "select schemaname || '.' || relname from pg_stat_user_tables"

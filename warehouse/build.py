@@ -5,7 +5,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -52,7 +52,7 @@ BOOKKEEPING = ("int_inbox_settings", "int_conversations_touched", "int_days_touc
 
 # Read by an index alone where the server knows that every row of a page is visible, as it does once
 # they are vacuumed. It would do so itself, but not before the first reader.
-READ_BY_INDEX = ("marts.fct_conversations", "marts.fct_replies", "marts.agg_hourly")
+READ_BY_INDEX = ("marts.agg_hourly", "marts.fct_conversations", "marts.fct_replies")
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,13 @@ def _lock(connection: psycopg.Connection) -> Iterator[None]:
         raise MiranteError(
             "a build is running already: wait for it, see `select * from app.builds`"
         )
-    yield
+    try:
+        yield
+    finally:
+        # Given back, not left to the session's end, which a busy server tells late: the next build
+        # of this process would meet it.
+        with suppress(psycopg.OperationalError):
+            connection.execute("select pg_advisory_unlock(%s)", [LOCK_KEY])
 
 
 def _check_extracted(connection: psycopg.Connection) -> None:
