@@ -324,7 +324,7 @@ def test_tick_finds_what_changed_and_nothing_else(copy: Databases) -> None:
 
 
 def test_tick_sees_what_moves_no_timestamp(copy: Databases) -> None:
-    """FACTS: resolves, leaving agents, imports, re-tagging. Nothing of it shows in a cursor."""
+    """Resolves, leaving agents, imports, re-tagging. Nothing of it shows in a cursor."""
     copy.source("""
         update conversations set waiting_since = null, assignee_id = 9 where id = 2;
         update contacts set phone_number = '+5511', updated_at = updated_at - interval '1 year'
