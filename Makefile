@@ -33,7 +33,7 @@ install: .venv/.installed
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy $(if $(CI),--cache-dir=/dev/null)
 	$(BIN)/bandit -q -c pyproject.toml --severity-level medium -r ai_enrich dashboard extract warehouse
 	$(BIN)/python -m pip check --disable-pip-version-check
 

@@ -20,7 +20,7 @@ START, END = date(2026, 6, 1), date(2026, 6, 28)
 PERIOD = f"/?periodo=Personalizado&datas={START}&datas={END}"
 DESKTOP, PHONE = (1280, 900), (390, 844)
 # A page may take its time on a busy machine; what never comes still fails.
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=60_000)
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 
 
@@ -87,7 +87,7 @@ def visitor(
         color_scheme=scheme,  # type: ignore[arg-type]
         locale="pt-BR",
     )
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(60_000)
     someone = Visitor(context.new_page(), served)
     someone.watch(someone.page)
     yield someone
@@ -96,7 +96,7 @@ def visitor(
 
 
 def chart(page: Page) -> None:
-    expect(page.locator("[data-testid=stEChartsChart] canvas").first).to_be_visible(timeout=30_000)
+    expect(page.locator("[data-testid=stEChartsChart] canvas").first).to_be_visible(timeout=120_000)
     settled(page)
 
 

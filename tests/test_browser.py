@@ -88,7 +88,7 @@ def test_a_client_sees_its_own_numbers(
     with visitor(browser, served, size) as someone:
         page = someone.page
         someone.log_in(email, password)
-        expect(page.locator(".m-title h1")).to_be_visible(timeout=30_000)
+        expect(page.locator(".m-title h1")).to_be_visible()
         someone.open()
         chart(page)
         ((name,),) = pipeline.query("select name from app.tenants where slug = %s", slug)
@@ -184,7 +184,7 @@ def test_log_out_in_one_tab_ends_the_other(
     email, password = next(iter(pipeline.users.values()))
     with visitor(browser, served) as someone:
         someone.log_in(email, password)
-        expect(someone.page.locator(".m-title h1")).to_be_visible(timeout=30_000)
+        expect(someone.page.locator(".m-title h1")).to_be_visible()
         other = someone.page.context.new_page()
         someone.watch(other)
         other.goto(served.address + PERIOD)
@@ -226,7 +226,7 @@ def test_agency_sees_whose_data_it_looks_at(
         expect(someone.page.get_by_role("heading", name="Escolher cliente")).to_be_visible()
         for name in list(names)[:2]:
             someone.page.get_by_role("button", name=name).click()
-            expect(someone.page.locator(".m-title h1")).to_contain_text(name, timeout=30_000)
+            expect(someone.page.locator(".m-title h1")).to_contain_text(name)
             expect(someone.page.get_by_text("Você está vendo os dados de")).to_be_visible()
             someone.open()
             chart(someone.page)
@@ -241,7 +241,7 @@ def test_hostile_name_and_first_load(browser: Browser, bare: Bare) -> None:
         with visitor(browser, served) as someone:
             someone.log_in(bare.email("hostile"), PASSWORD)
             page = someone.page
-            expect(page.locator(".m-title h1")).to_have_text(HOSTILE_NAME, timeout=30_000)
+            expect(page.locator(".m-title h1")).to_have_text(HOSTILE_NAME)
             expect(page.locator(".m-title h1 *")).to_have_count(0)
             expect(page.locator(".m-brand")).to_have_text('<b>Marca</b> & "Cia"')
             expect(page.get_by_text("A primeira carga ainda não terminou")).to_be_visible()
@@ -274,7 +274,7 @@ def test_a_tenants_own_look_is_its_alone(browser: Browser, bare: Bare) -> None:
             with visitor(browser, served) as someone:
                 someone.log_in(bare.email("um"), PASSWORD)
                 brand = someone.page.locator(".m-brand")
-                expect(brand).to_have_text('Um & "Cia" <b>x</b>', timeout=30_000)
+                expect(brand).to_have_text('Um & "Cia" <b>x</b>')
                 expect(brand.locator("b")).to_have_count(0)
                 logo = brand.locator("img")
                 assert logo.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
@@ -283,9 +283,7 @@ def test_a_tenants_own_look_is_its_alone(browser: Browser, bare: Bare) -> None:
                 )
             with visitor(browser, served) as someone:
                 someone.log_in(bare.email("dois"), PASSWORD)
-                expect(someone.page.locator(".m-brand")).to_have_text(
-                    "GeniAI Analytics", timeout=30_000
-                )
+                expect(someone.page.locator(".m-brand")).to_have_text("GeniAI Analytics")
                 expect(someone.page.locator(".m-brand img")).to_have_count(0)
     finally:
         set_branding(bare.warehouse.dsn("owner"), "um", SYSTEM, clear=True)
@@ -300,7 +298,7 @@ def test_wrong_password_says_so(browser: Browser, bare: Bare) -> None:
         someone.complaints.clear()  # the browser logs the 401 of the form
         someone.page.get_by_label("Senha").fill(PASSWORD)
         someone.page.get_by_label("Senha").press("Enter")
-        expect(someone.page.locator(".m-title h1")).to_have_text("Academia Um", timeout=30_000)
+        expect(someone.page.locator(".m-title h1")).to_have_text("Academia Um")
 
 
 def test_eight_browsers_of_four_tenants(
@@ -326,7 +324,7 @@ def test_eight_browsers_of_four_tenants(
             if is_cold:  # another version is another key
                 pipeline.query("select nextval('app.data_version')")
             for _, someone in visitors:  # none is waited for before all are on their way
-                someone.page.goto(served.address + PERIOD, wait_until="commit", timeout=60_000)
+                someone.page.goto(served.address + PERIOD, wait_until="commit")
             if is_cold:
                 pipeline.query("select nextval('app.data_version')")
             for slug, someone in visitors:
@@ -355,7 +353,7 @@ def test_pages_of_people(
         with visitor(browser, served, size) as someone:
             page = someone.page
             someone.log_in(admin, PASSWORD)
-            page.get_by_role("link", name="Usuários").click(timeout=30_000)
+            page.get_by_role("link", name="Usuários").click()
             page.get_by_label("E-mail").fill(guest)
             page.get_by_label("Acesso").select_option(label="Leitura")
             page.get_by_role("button", name="Criar convite").click()
@@ -371,7 +369,7 @@ def test_pages_of_people(
             page.get_by_role("button", name="Salvar senha").click()
             expect(page.get_by_role("heading", name="Senha criada")).to_be_visible()
             someone.log_in(guest, PASSWORD)
-            expect(page.locator(".m-title h1")).to_have_text("Academia Um", timeout=30_000)
+            expect(page.locator(".m-title h1")).to_have_text("Academia Um")
             expect(page.get_by_role("link", name="Usuários")).to_have_count(0)
             page.get_by_role("link", name="Minha conta").click()
             page.get_by_role("button", name="Ativar").click()
@@ -382,11 +380,11 @@ def test_pages_of_people(
             code = page.locator(".codes li").first.inner_text()
             page.screenshot(path=tmp_path / "codes.png", full_page=True)
             page.get_by_role("link", name="Já guardei").click()
-            page.get_by_role("button", name="Sair").click(timeout=30_000)
+            page.get_by_role("button", name="Sair").click()
             someone.log_in(guest, PASSWORD)
             page.screenshot(path=tmp_path / "code.png", full_page=True)
             page.get_by_label("Código").fill(code)
             page.get_by_role("button", name="Continuar").click()
-            expect(page.locator(".m-title h1")).to_have_text("Academia Um", timeout=30_000)
+            expect(page.locator(".m-title h1")).to_have_text("Academia Um")
             assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
     print(tmp_path)

@@ -613,7 +613,7 @@ def test_page(browser: Browser, desk: Desk, role: str, size: tuple[int, int], sc
         )
         someone.open(PAGE)
         for name in PANELS:
-            expect(page.locator(f".st-key-panel-{name}")).to_be_visible(timeout=30_000)
+            expect(page.locator(f".st-key-panel-{name}")).to_be_visible()
         is_admin = role != "client"
         for name in ("budget", "inboxes"):
             expect(page.locator(f".st-key-panel-{name}")).to_have_count(int(is_admin))
