@@ -10,6 +10,7 @@ from extract.pipeline import run_extract
 from tests.conftest import Pipeline
 from warehouse.build import READ_BY_INDEX, BuildReport, Plan, build
 from warehouse.db import Warehouse, fetch_all
+from warehouse.errors import MiranteError
 from warehouse.settings import Settings
 from warehouse.tenants import add_tenant
 
@@ -71,6 +72,47 @@ def test_data_is_as_fresh_as_the_newest_load_that_was_built(
     assert shown(pipeline) == fresh  # and not by these
     built(owner)
     assert shown(pipeline) == newest(owner)
+
+
+def test_sessions_of_a_build(copied: Pipeline) -> None:
+    """One a thread, not one a model; one that broke costs its model and is replaced."""
+    dsn = copied.warehouse.dsn("owner")
+
+    def sessions() -> int:
+        return int(
+            copied.query(
+                "select sessions from pg_stat_database where datname = current_database()"
+            )[0][0]
+        )
+
+    with psycopg.connect(dsn, autocommit=True) as owner:
+        change = (
+            "update raw_chatwoot.conversations set priority = coalesce(priority, 0) + 1"
+            " where id in (select id from raw_chatwoot.conversations order by id limit 50)"
+        )
+        owner.execute(change)
+        before = sessions()
+        assert build(copied.settings, copied.warehouse).models > 35
+        assert 2 < sessions() - before < 15
+        owner.execute(
+            "create function intermediate.break() returns trigger language plpgsql as"
+            " 'begin perform pg_terminate_backend(pg_backend_pid()); return new; end'"
+        )
+        owner.execute(
+            "create trigger break before insert on marts.agg_hourly"
+            " for each row execute function intermediate.break()"
+        )
+        owner.execute(change)
+        with pytest.raises(
+            MiranteError, match=r"1 models failed: agg_hourly: (server closed|terminating)"
+        ):
+            build(copied.settings, copied.warehouse)
+        owner.execute("drop function intermediate.break() cascade")
+        build(copied.settings, copied.warehouse)
+        ((temporary,),) = owner.execute(
+            "select count(*) from pg_class where relpersistence = 't'"
+        ).fetchall()
+        assert temporary == 0
 
 
 def test_build_is_due_only_when_an_input_changed(

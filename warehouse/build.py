@@ -297,6 +297,9 @@ def _marts_exist(connection: psycopg.Connection) -> bool:
 def _run_dbt(settings: Settings, warehouse: Warehouse, project: str, plan: Plan) -> BuildReport:
     from dbt.cli.main import dbtRunner  # 3 s of imports: only where a build is due
 
+    from warehouse import adapter
+
+    adapter.install()
     folder = state_folder(settings, "dbt")
     profile = (PROJECT_ROOT / "profiles.yml.example").read_text()
     (folder / "profiles.yml").write_text(profile)
