@@ -77,13 +77,23 @@ READ_SECONDS = 15.0
 WARM_UP = 10
 MART_ROUNDS = 20
 RLS_ROUNDS = 100
-# Of an overview; the marts' leads are more than the hand-written ones.
-COMPARED = (
-    "conversations",
-    "first_replies",
-    "first_reply_median_seconds",
-    "first_reply_p90_seconds",
-)
+# What both sides know of each question; the marts' leads are more than the hand-written ones.
+COMPARED = {
+    "coverage": ("first_date", "last_date"),
+    "inboxes": ("inbox_id", "name"),
+    "overview": (
+        "conversations", "contacts", "first_replies", "resolved", "contacted", "unanswered",
+        "scored", "mean_score", "first_reply_median_seconds", "first_reply_p90_seconds",
+    ),
+    "trend": ("contacts", "mean_score", "first_reply_median_seconds"),
+    "waiting": ("conversation_id", "contact", "waiting"),
+    "conversations_per_day": ("date", "conversations"),
+    "conversions_over_time": ("start_date",),
+    "statuses": ("status", "conversations"),
+    "rhythm": ("weekday", "hour", "conversations"),
+    "first_reply_distribution": ("reply_from", "conversations"),
+}  # fmt: skip
+PREVIOUS = ("conversations", "contacts", "mean_score", "first_reply_median_seconds")
 NO_UNITS = ("--exclude-resource-type", "unit_test")
 
 READER = "chatwoot_bench"
@@ -508,7 +518,8 @@ with own_inboxes as (
         and coalesce(tenant_inboxes.tenant_id, tenant_accounts.tenant_id) = %(tenant_id)s
 ),
 own_conversations as (
-    select conversations.id,
+    select conversations.id, conversations.contact_id, conversations.status,
+        conversations.created_at at time zone 'utc' at time zone %(timezone)s as created_at,
         (conversations.created_at at time zone 'utc' at time zone %(timezone)s)::date
             as created_date
     from raw_chatwoot.conversations as conversations
@@ -516,24 +527,18 @@ own_conversations as (
     where conversations._deleted_at is null
 )
 """
-RAW_QUERIES = {
-    "coverage": RAW_PARTS + "select min(created_date) as first_date, max(created_date) as last_date"
-    " from own_conversations",
-    "overview": RAW_PARTS
-    + """,
-periods as (
-    select true as is_current, %(start)s::date as start_date, %(end)s::date as end_date
-    union all
-    select false, %(start)s::date - (%(end)s::date - %(start)s::date + 1), %(start)s::date - 1
-),
+# Those that began in the period, by a `part` of it.
+RAW_PERIOD = """,
 asked as (
-    select own_conversations.id, periods.is_current
+    select *, {part} as part
     from own_conversations
-    inner join periods
-        on own_conversations.created_date between periods.start_date and periods.end_date
-),
+    where created_date between %(start)s and %(end)s
+)
+"""
+# What was said in the conversations `asked`.
+RAW_SPOKEN = """,
 spoken as (
-    select messages.conversation_id, messages.created_at,
+    select messages.conversation_id, messages.id, messages.created_at,
         messages.message_type = 0 as is_contact,
         messages.message_type = 1
             and (
@@ -545,10 +550,15 @@ spoken as (
     from raw_chatwoot.messages as messages
     inner join asked on messages.conversation_id = asked.id
     where messages._deleted_at is null and not messages.private and messages.message_type in (0, 1)
-),
+)
+"""
+RAW_FIRST_REPLIES = (
+    RAW_SPOKEN
+    + """,
 asking as (
-    select conversation_id, min(created_at) as asked_at
-    from spoken where is_contact group by conversation_id
+    select conversation_id, min(created_at) filter (where is_contact) as asked_at,
+        bool_or(is_agent) as has_agent
+    from spoken group by conversation_id
 ),
 replied as (
     select asking.conversation_id, asking.asked_at, min(spoken.created_at) as replied_at
@@ -567,34 +577,126 @@ timed as (
         and events.name in ('conversation_bot_handoff', 'conversation_captain_inference_handoff')
         and events.event_end_time between replied.asked_at and replied.replied_at
     group by replied.conversation_id, replied.asked_at, replied.replied_at
-),
+)
+"""
+)
+RAW_SCORED = """,
 scored as (
-    select distinct on (scores.conversation_id) scores.conversation_id, scores.lead_class
+    select distinct on (scores.conversation_id)
+        scores.conversation_id, scores.lead_class, scores.lead_score
     from ai.conversation_scores as scores
     where scores.tenant_id = %(tenant_id)s and scores.status = 'ok'
     order by scores.conversation_id, scores.scored_at desc
-),
--- put together by grouping: estimates of a tenant's share are so low that a join of the three is
--- planned as a comparison of all pairs
+)
+"""
+# Put together by grouping: estimates of a tenant's share are so low that a join of them is planned
+# as a comparison of all pairs.
+RAW_TOGETHER = (
+    RAW_FIRST_REPLIES
+    + RAW_SCORED
+    + """,
 together as (
-    select id, is_current, null::bigint as seconds, null::text as lead_class from asked
+    select id, part, contact_id, status, null::bigint as seconds, null::text as lead_class,
+        null::numeric as lead_score, null::boolean as is_answered
+    from asked
     union all
-    select conversation_id, null, seconds, null from timed
+    select conversation_id, null, null, null, seconds, null, null, null from timed
     union all
-    select conversation_id, null, null, lead_class from scored
+    select conversation_id, null, null, null, null, lead_class, lead_score, null from scored
+    union all
+    select conversation_id, null, null, null, null, null, null, coalesce(has_agent, false)
+    from asking
+    where asked_at is not null
 ),
 conversations as (
-    select bool_or(is_current) as is_current, max(seconds) as seconds,
-        max(lead_class) as lead_class
+    select max(part) as part, max(contact_id) as contact_id, max(status) as status,
+        max(seconds) as seconds, max(lead_class) as lead_class, max(lead_score) as lead_score,
+        bool_or(is_answered) as is_answered
     from together group by id
 )
-select is_current, count(*) as conversations, count(seconds) as first_replies,
+select part, count(*) as conversations, count(distinct contact_id) as contacts,
+    count(seconds) as first_replies,
     count(*) filter (where lead_class in ('high', 'medium')) as leads,
+    count(*) filter (where lead_class = 'high') as qualified_leads,
+    count(*) filter (where status = 1) as resolved,
+    count(is_answered) as contacted,
+    count(*) filter (where not is_answered) as unanswered,
+    count(lead_score) as scored,
+    avg(lead_score)::double precision as mean_score,
     percentile_cont(0.5) within group (order by seconds) as first_reply_median_seconds,
     percentile_cont(0.9) within group (order by seconds) as first_reply_p90_seconds
 from conversations
-where is_current is not null
-group by is_current
+where part is not null
+group by part
+order by part
+"""
+)
+RAW_QUERIES = {
+    "coverage": RAW_PARTS + "select min(created_date) as first_date, max(created_date) as last_date"
+    " from own_conversations",
+    "inboxes": RAW_PARTS
+    + """
+select inboxes.id as inbox_id, inboxes.name
+from raw_chatwoot.inboxes as inboxes
+inner join own_inboxes on inboxes.id = own_inboxes.id
+order by inboxes.name, inboxes.id
+""",
+    # Part 1 is the period, part 0 as many days before it.
+    "overview": RAW_PARTS
+    + """,
+asked as (
+    select *, (created_date >= %(start)s)::integer as part
+    from own_conversations
+    where created_date between %(start)s::date - (%(end)s::date - %(start)s::date + 1) and %(end)s
+)
+"""
+    + RAW_TOGETHER,
+    "trend": RAW_PARTS
+    + RAW_PERIOD.format(
+        part="14 * (created_date - %(start)s::date) / (%(end)s::date - %(start)s::date + 1)"
+    )
+    + RAW_TOGETHER,
+    "waiting": RAW_PARTS
+    + """,
+asked as (select * from own_conversations where status <> 1)
+"""
+    + RAW_SPOKEN
+    + """,
+ended as (
+    select conversation_id,
+        (array_agg(is_contact order by created_at desc, id desc))[1] as is_waiting,
+        max((created_at, id)) filter (where is_agent) as last_agent
+    from spoken group by conversation_id
+),
+resolved as (
+    select ended.conversation_id, max(events.event_end_time) as resolved_at
+    from ended
+    left join raw_chatwoot.reporting_events as events
+        on ended.conversation_id = events.conversation_id
+        and events.name = 'conversation_resolved' and events._deleted_at is null
+    where ended.is_waiting
+    group by ended.conversation_id
+),
+waiting as (
+    select ended.conversation_id,
+        min(spoken.created_at) filter (
+            where spoken.is_contact
+                and (ended.last_agent is null or (spoken.created_at, spoken.id) > ended.last_agent)
+                and (resolved.resolved_at is null or spoken.created_at > resolved.resolved_at)
+        ) as waiting_since
+    from ended
+    inner join resolved on ended.conversation_id = resolved.conversation_id
+    inner join spoken on ended.conversation_id = spoken.conversation_id
+    group by ended.conversation_id
+)
+select waiting.conversation_id, coalesce(contacts.name, contacts.phone_number) as contact,
+    count(*) over () as waiting
+from waiting
+inner join raw_chatwoot.conversations as conversations
+    on waiting.conversation_id = conversations.id
+left join raw_chatwoot.contacts as contacts on conversations.contact_id = contacts.id
+order by waiting.waiting_since, waiting.conversation_id
+limit %(rows)s
 """,
     "conversations_per_day": RAW_PARTS
     + """
@@ -602,6 +704,49 @@ select calendar.day::date as date, count(own_conversations.id) as conversations
 from generate_series(%(start)s::timestamp, %(end)s::timestamp, interval '1 day') as calendar (day)
 left join own_conversations on calendar.day::date = own_conversations.created_date
 group by calendar.day order by calendar.day
+""",
+    "conversions_over_time": RAW_PARTS
+    + RAW_PERIOD.format(part="date_trunc('month', created_date::timestamp)::date")
+    + RAW_SCORED
+    + """,
+together as (
+    select id, part, null::text as lead_class from asked
+    union all
+    select conversation_id, null, lead_class from scored
+),
+conversations as (
+    select max(part) as part, max(lead_class) as lead_class from together group by id
+)
+select greatest(part, %(start)s::date) as start_date,
+    count(*) filter (where lead_class in ('high', 'medium')) as leads
+from conversations
+where part is not null
+group by part
+order by part
+""",
+    "statuses": RAW_PARTS
+    + RAW_PERIOD.format(part="status")
+    + """
+select (array['open', 'resolved', 'pending', 'snoozed'])[part + 1] as status,
+    count(*) as conversations
+from asked group by part order by conversations desc, status
+""",
+    "rhythm": RAW_PARTS
+    + RAW_PERIOD.format(part="0")
+    + """
+select extract(isodow from created_at)::integer as weekday,
+    extract(hour from created_at)::integer as hour, count(*) as conversations
+from asked group by weekday, hour order by weekday, hour
+""",
+    "first_reply_distribution": RAW_PARTS
+    + RAW_PERIOD.format(part="0")
+    + RAW_FIRST_REPLIES
+    + """
+select (array[0, 300, 900, 3600, 14400, 86400])[
+        width_bucket(seconds, array[0, 300, 900, 3600, 14400, 86400]::bigint[])
+    ] as reply_from,
+    count(*) as conversations
+from timed group by reply_from order by reply_from
 """,
 }
 
@@ -1244,8 +1389,10 @@ def percentile(values: Sequence[float], rank: int = 95) -> float:
 def compare_with_raw(bench: Bench, tenant: Tenant, statements: list[Statement]) -> None:
     """The same figures from both, each alone; stop unless they are the same."""
     access = bench.access(bench.whole)
-    parameters = next(s.parameters for s in statements if s.name == "overview")
+    parameters = {name: value for one in statements for name, value in one.parameters.items()}
     compared = [one for one in statements if one.name in RAW_QUERIES]
+    if {one.name for one in statements} != set(RAW_QUERIES) or len(statements) != len(compared):
+        raise ProcessError("the overview asks what is not asked of the raw tables")
     pairs: list[tuple[float, float]] = []
     with (
         open_pool(access.dsn("app"), max_size=1, row_factory=dict_row) as pool,
@@ -1281,21 +1428,27 @@ def compare_with_raw(bench: Bench, tenant: Tenant, statements: list[Statement]) 
 
 def check_figures(raw: dict[str, list[Any]], marts: dict[str, list[Any]]) -> None:
     """Stop where hand-written SQL and the marts disagree in what both know."""
-    by_period = {row["is_current"]: row for row in raw["overview"]}
-    by_hand = [
-        *((by_period.get(True) or {"conversations": 0}).get(name) for name in COMPARED),
-        (by_period.get(False) or {"conversations": 0})["conversations"],
-        *raw["coverage"][0].values(),
-        *((row["date"], row["conversations"]) for row in raw["conversations_per_day"]),
-    ]
-    ours = marts["overview"][0]
-    by_marts = [
-        *(ours[name] for name in (*COMPARED, "previous_conversations")),
-        *(marts["coverage"][0][name] for name in raw["coverage"][0]),
-        *((row["date"], row["conversations"]) for row in marts["conversations_per_day"]),
-    ]
-    if by_hand != by_marts:
-        raise ProcessError(f"by hand {by_hand}, from the marts {by_marts}"[:900])
+
+    def figure(value: Any) -> Any:
+        return round(value, 9) if isinstance(value, float) else value
+
+    def pick(rows: list[Any], names: Sequence[str]) -> list[Any]:
+        return [tuple(figure(row[name]) for name in names) for row in rows]
+
+    for question, names in COMPARED.items():
+        by_hand, by_marts = raw[question], marts[question]
+        if question == "overview":
+            earlier = next((row for row in by_hand if row["part"] == 0), {})
+            by_hand = [row for row in by_hand if row["part"] == 1]
+            previous = [figure(earlier.get(name) or 0) for name in PREVIOUS]
+            ours = [figure(by_marts[0][f"previous_{name}"] or 0) for name in PREVIOUS]
+            if previous != ours:
+                raise ProcessError(f"before it by hand {previous}, from the marts {ours}"[:900])
+        elif question in ("rhythm", "first_reply_distribution"):  # by hand without empty cells
+            by_marts = [row for row in by_marts if row["conversations"]]
+        one, other = pick(by_hand, names), pick(by_marts, names)
+        if one != other:
+            raise ProcessError(f"{question} by hand {one}, from the marts {other}"[:900])
 
 
 def compare_without_rls(bench: Bench, tenant: Tenant, statements: list[Statement]) -> None:
