@@ -103,15 +103,22 @@ found as (
 
 ),
 
--- tenant_id: whose it was when it was last built, 0 for nobody's; whose it is now its rows say
+-- tenant_id: whose it was when it was last built, 0 for nobody's; whose it is now its rows say.
+-- Looked up one by one: nobody knows how many a union has, and a join reads all that is built.
 final as (
 
     select
-        coalesce(built.tenant_id, 0) as tenant_id,
+        coalesce(
+            (
+                select built.tenant_id
+                from {{ built_conversations }} as built
+                where built.conversation_id = found.conversation_id
+            ),
+            0
+        ) as tenant_id,
         found.conversation_id::bigint as conversation_id,
         false as is_funnel_only
     from found
-    left join {{ built_conversations }} as built on found.conversation_id = built.conversation_id
 
     except
 

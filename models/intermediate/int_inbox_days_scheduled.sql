@@ -80,7 +80,9 @@ known_spans as (
 
 ),
 
-wanted_spans as (
+-- Materialized: it is none or a few, and the planner, who expects one, would make the calendar of
+-- every inbox again for each that was touched.
+wanted_spans as materialized (
 
     select
         spans.tenant_id,
